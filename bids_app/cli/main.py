@@ -1,0 +1,85 @@
+"""The entry: the main command, and helpers that are recognised by the first word."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_app.cli.parser import build_parser
+
+HELPERS = ("demo", "fetch", "verify")
+
+
+def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Do what the words say and return the exit code."""
+    try:
+        if words and words[0] in HELPERS:
+            from bids_app.cli import helpers
+
+            return getattr(helpers, words[0])(list(words[1:]), environment)
+        return _main(list(words), environment)
+    except Exception as error:
+        code = getattr(error, "code", None)
+        if isinstance(code, int):  # an error of ours: its message is for the user
+            print(f"bids_app: {getattr(error, 'message', error)}", file=sys.stderr)
+            return code
+        if isinstance(error, OSError):
+            print(f"bids_app: {error}", file=sys.stderr)
+            return 74
+        raise
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(words: list[str], environment: Mapping[str, str]) -> int:
+    arguments = build_parser().parse_args(words)
+    from bids_app.cli.settings import settings_from
+
+    settings = settings_from(arguments, environment)
+    _configure_logging(getattr(arguments, "verbose", 0) or 0)
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    from bids_app.inputs.dataset import list_subjects, open_dataset
+
+    dataset = open_dataset(settings.bids_dir)
+    if arguments.level == "group":
+        from bids_app.group.run import run_group
+
+        return run_group(settings, console)
+    selection = _selection(settings)
+    list_subjects(dataset, selection)  # an unknown label is told before anything is looked for
+    from bids_app.workflow.prepare import prepare
+
+    context = prepare(settings)
+    if getattr(arguments, "dry_run", False):
+        from bids_app.workflow.dry_run import dry_run
+
+        return dry_run(dataset, selection, context, console, as_json=getattr(arguments, "json", False))
+    from bids_app.workflow.run import run_participants
+
+    return run_participants(dataset, selection, context, console)
+
+
+def _selection(settings: Any) -> Any:
+    from bids_app.inputs.dataset import Selection
+    from bids_app.inputs.filters import read_filter_file
+
+    file: Path | None = settings.bids_filter_file
+    return Selection(
+        participants=settings.participant_label,
+        sessions=settings.session_label,
+        filters=read_filter_file(file) if file is not None else {},
+        shard=settings.shard,
+        acceptance=settings.acceptance,
+        database_dir=settings.bids_database_dir,
+    )
+
+
+def _configure_logging(verbose: int) -> None:
+    level = logging.INFO if verbose == 0 else logging.DEBUG
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("bids_app").setLevel(level)

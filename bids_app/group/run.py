@@ -1,0 +1,49 @@
+"""The group level: what all participants' outputs say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from bids_app.outputs.series_table import COLUMNS
+from bids_app.outputs.writer import OutputError, json_bytes, write_bytes, write_if_changed
+from bids_app.settings import Settings
+
+ALL_WELL, NOTHING_MATCHES = 0, 18
+
+
+def run_group(settings: Settings, console: Console) -> int:
+    """Gather the series tables of all sessions into `group_series.tsv`, participants in order.
+
+    Returns
+    -------
+    The exit code: 0, or 18 when no participant was processed yet.
+    """
+    output = settings.output_dir
+    header = "\t".join(COLUMNS)
+    lines = [header]
+    tables = 0
+    for path in _tables(output):
+        text = path.read_text(encoding="utf-8").splitlines()
+        if not text or text[0] != header:
+            raise OutputError(
+                f"{path.relative_to(output)} has other columns than this version writes; "
+                "run the participant level again"
+            )
+        lines += text[1:]
+        tables += 1
+    if not tables:
+        console.print(f"{output} holds no processed participant; run the participant level first")
+        return NOTHING_MATCHES
+    write_bytes(output / "group_series.tsv", ("\n".join(lines) + "\n").encode())
+    write_if_changed(output / "group_series.json", json_bytes(COLUMNS))
+    console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
+    return ALL_WELL
+
+
+def _tables(output: Path) -> Iterator[Path]:
+    for subject in sorted(output.glob("sub-*")):
+        yield from sorted(subject.glob("*_series.tsv"))
+        yield from sorted(subject.glob("ses-*/*_series.tsv"))

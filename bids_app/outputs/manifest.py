@@ -1,0 +1,222 @@
+"""A session's manifest: what is finished, from what, and with which content.
+
+One JSON file a session, `logs/sub-01[/ses-1]/manifest.json`. Each finished *task* (a step of a series) has an entry
+with its *key*, a hash over the step's version, its parameters, the content of its input and the keys of the tasks that
+it stands on; and the sha256 and size of each file that it made. A task is finished when its key is the one that the
+present settings give and its files are there. Nothing in it depends on when or where the run took place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_app.inputs.content import file_sha256
+from bids_app.outputs.names import session_folder
+from bids_app.outputs.writer import json_bytes, write_bytes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What is known of an input file without reading it again.
+
+    Attributes
+    ----------
+    stamp
+        Hash of size and modification time; while it is the same, the file is taken for unchanged. (The time itself
+        would tell when a patient was scanned.)
+    sha256
+        Of the file's bytes.
+    problem
+        Why its content cannot be used, in words; `None` when it can.
+    """
+
+    stamp: str
+    sha256: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that a task made."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A finished task: its key, the keys of what it stands on, its files, and facts that tables and reports need."""
+
+    key: str
+    parents: Mapping[str, str]
+    files: tuple[FileRecord, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a manifest file."""
+
+    inputs: Mapping[str, InputRecord] = field(default_factory=dict)
+    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+
+
+def manifest_path(output: Path, subject: str, session: str | None) -> Path:
+    """Where a session's manifest is."""
+    return output / "logs" / session_folder(subject, session) / "manifest.json"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest; one that is missing or unreadable counts as empty, so that its session is done again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            return Manifest()
+        inputs = {name: InputRecord(**entry) for name, entry in content["inputs"].items()}
+        tasks = {
+            name: TaskRecord(
+                entry["key"],
+                dict(entry["parents"]),
+                tuple(FileRecord(**file) for file in entry["files"]),
+                dict(entry["facts"]),
+            )
+            for name, entry in content["tasks"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Manifest()
+    return Manifest(inputs, tasks)
+
+
+def record_task(output: Path, path: Path, name: str, task: TaskRecord) -> None:
+    """Add a finished task; files that an earlier version of it made and this one did not are removed."""
+    with _locked(path):
+        manifest = read_manifest(path)
+        made = {file.path for file in task.files}
+        if name in manifest.tasks:
+            _remove(output, [file.path for file in manifest.tasks[name].files if file.path not in made])
+        _write(path, Manifest(manifest.inputs, {**manifest.tasks, name: task}))
+
+
+def record_inputs(path: Path, inputs: Mapping[str, InputRecord]) -> None:
+    """Set what is known of the inputs."""
+    with _locked(path):
+        manifest = read_manifest(path)
+        if dict(inputs) != dict(manifest.inputs) or not path.exists():
+            _write(path, Manifest(dict(inputs), manifest.tasks))
+
+
+def remove_outdated(output: Path, path: Path, series: frozenset[str], reference: str) -> list[str]:
+    """Forget, and remove the files of, every finished task that stands on something that is no longer so.
+
+    Other settings add to an output (a second normaliser beside the first); but what was made from a mask, a transform
+    or a raw file that has been replaced since would contradict its neighbours.
+
+    Parameters
+    ----------
+    series
+        Names of the series that the dataset still has.
+    reference
+        Name of the session's reference, which the outputs in its space and in the atlas stand on.
+
+    Returns
+    -------
+    Names of the tasks that were removed.
+    """
+    with _locked(path):
+        manifest = read_manifest(path)
+        kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
+        while True:
+            keys = {name: task.key for name, task in kept.items()} | {"reference": reference}
+            valid = {
+                name: task
+                for name, task in kept.items()
+                if all(keys.get(parent) == key for parent, key in task.parents.items())
+            }
+            if len(valid) == len(kept):
+                break
+            kept = valid
+        removed = sorted(set(manifest.tasks) - set(kept))
+        if removed:
+            still = {file.path for task in kept.values() for file in task.files}
+            gone = [file.path for name in removed for file in manifest.tasks[name].files if file.path not in still]
+            _remove(output, gone)
+            _write(path, Manifest(manifest.inputs, kept))
+    return removed
+
+
+def stamp_of(path: Path) -> str:
+    """Hash of a file's size and modification time."""
+    status = path.stat()
+    return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
+
+
+def task_key(step: str, version: str, parameters: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The key of a task; `parents` are the keys of the tasks that it stands on."""
+    content = json.dumps([step, version, parameters, parents], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def files_present(output: Path, task: TaskRecord) -> bool:
+    """Whether all files of a task are there with their sizes."""
+    for file in task.files:
+        try:
+            if (output / file.path).stat().st_size != file.size:
+                return False
+        except OSError:
+            return False
+    return True
+
+
+def damaged_files(output: Path, task: TaskRecord) -> list[tuple[str, str]]:
+    """The files of a task that are missing or altered, with what is wrong."""
+    result = []
+    for file in task.files:
+        path = output / file.path
+        if not path.is_file():
+            result.append((file.path, "missing"))
+        elif path.stat().st_size != file.size:
+            result.append((file.path, "size changed"))
+        elif file_sha256(path) != file.sha256:
+            result.append((file.path, "content changed"))
+    return result
+
+
+def _remove(output: Path, paths: list[str]) -> None:
+    for path in paths:
+        (output / path).unlink(missing_ok=True)
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    content = {
+        "format": FORMAT,
+        "inputs": {name: vars(entry) for name, entry in sorted(manifest.inputs.items())},
+        "tasks": {
+            name: {
+                "key": task.key,
+                "parents": task.parents,
+                "files": [vars(file) for file in task.files],
+                "facts": task.facts,
+            }
+            for name, task in sorted(manifest.tasks.items())
+        },
+    }
+    write_bytes(path, json_bytes(content))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the manifest's lock: nodes of a session can end at the same time in several processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".manifest.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,53 @@
+"""Names of derivatives: a series' entities, plus those of a product, in the order that BIDS prescribes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+#: Order of the entities in a file name (BIDS 1.10, appendix "Entities"); those of transforms (`from`, `to`, `mode`,
+#: BIDS extension proposal 14) stand where its drafts have them.
+ENTITY_ORDER: tuple[str, ...] = (
+    "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", "run", "mod",
+    "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk", "from", "to", "mode",
+    "seg", "res", "den", "label", "desc",
+)  # fmt: skip
+
+
+def file_name(
+    entities: Iterable[tuple[str, str]], added: Mapping[str, str], suffix: str, extension: str
+) -> PurePosixPath:
+    """The path of a derivative below the dataset's root.
+
+    Parameters
+    ----------
+    entities
+        The source series' entities, short keys (`("sub", "01")`); all of them are kept.
+    added
+        The product's own entities; they win over the series' ones.
+    """
+    merged = {**dict(entities), **added}
+    unknown = [key for key in merged if key not in ENTITY_ORDER]
+    ordered = sorted(merged, key=lambda key: ENTITY_ORDER.index(key) if key in ENTITY_ORDER else -1)
+    # an entity of a future BIDS is kept too: behind the subject and session, before everything that we add
+    ordered = [key for key in ordered if key in ("sub", "ses")] + unknown + [
+        key for key in ordered if key not in ("sub", "ses") and key not in unknown
+    ]  # fmt: skip
+    name = "_".join(f"{key}-{merged[key]}" for key in ordered) + f"_{suffix}{extension}"
+    return session_folder(merged["sub"], merged.get("ses")) / "anat" / name
+
+
+def session_folder(subject: str, session: str | None) -> PurePosixPath:
+    """`sub-01` or `sub-01/ses-1`."""
+    folder = PurePosixPath(f"sub-{subject}")
+    return folder / f"ses-{session}" if session else folder
+
+
+def sidecar_of(name: PurePosixPath) -> PurePosixPath:
+    """The JSON sidecar of a data file."""
+    stem = name.name
+    for extension in (".nii.gz", ".nii", ".tsv.gz", ".mat", ".h5", ".tsv"):
+        if stem.endswith(extension):
+            stem = stem[: -len(extension)]
+            break
+    return name.with_name(f"{stem}.json")

@@ -1,0 +1,98 @@
+"""The table of products: everything that a session can leave in the output, one row each.
+
+A reader finds here every file that the app can write for a session, and a new output is one new row: which step makes
+it, its entities and suffix, extension, data type, and what its sidecar must say. Names follow BIDS derivatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SpaceKind = Literal["native", "reference", "atlas"]
+
+#: Placeholders in the table, filled for each series and space by `outputs.tree`.
+SUFFIX = "{suffix}"  # of the series: T1w, FLAIR, …
+SPACE = "{space}"  # of the output: the reference's suffix, or the atlas' name
+REFERENCE = "{reference}"  # the suffix of the session's reference
+VARIANT = "{variant}"  # brainzscore, minmax, …
+RESOLUTION = "{res}"  # label of the atlas' resolution
+
+
+@dataclass(frozen=True)
+class Product:
+    """One row: a kind of file.
+
+    Attributes
+    ----------
+    step
+        The step that makes it.
+    spaces
+        Where it exists.
+    entities
+        What is added to the series' own entities in the name, with placeholders.
+    suffix, extension
+        As in BIDS; the suffix can be the series' own (`SUFFIX`).
+    dtype
+        Data type on disk; `None` keeps the source's.
+    stripped
+        Value of `SkullStripped`; `None` where it does not apply (masks, transforms).
+    sources
+        Products (native, of the same series) or "raw" that it is made from.
+    fields
+        Further fixed sidecar fields.
+    """
+
+    step: str
+    spaces: tuple[SpaceKind, ...]
+    entities: dict[str, str]
+    suffix: str
+    sources: tuple[str, ...]
+    extension: str = ".nii.gz"
+    dtype: str | None = "float32"
+    stripped: bool | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an MR image (and not a mask, a field or a transform)."""
+        return self.suffix == SUFFIX and self.stripped is not None
+
+
+_BRAIN = {"label": "brain", "desc": SUFFIX}
+_FACE = {"label": "face", "desc": SUFFIX}
+_OUT: tuple[SpaceKind, ...] = ("reference", "atlas")
+
+# fmt: off
+PRODUCTS: dict[str, Product] = {
+    # what            step          where        entities                   suffix   made from
+    "brain_mask":     Product("mask", ("native",), _BRAIN, "mask", ("raw",), dtype="uint8", fields={"Type": "Brain"}),
+    "face_mask":      Product("deface", ("native",), _FACE, "mask", ("brain_mask",), dtype="uint8",
+                              fields={"Type": "Face"}),
+    "defaced":        Product("deface", ("native",), {"desc": "defaced"}, SUFFIX, ("raw", "face_mask"), dtype=None,
+                              stripped=False),
+    "biasfield":      Product("bias", ("native",), {"desc": "biasfield"}, SUFFIX, ("raw", "brain_mask"),
+                              stripped=False),
+    "preproc":        Product("bias", ("native",), {"desc": "preproc"}, SUFFIX, ("defaced", "biasfield"),
+                              stripped=False),
+    "to_reference":   Product("coregister", ("reference",), {"from": SUFFIX, "to": REFERENCE, "mode": "image"}, "xfm",
+                              ("preproc", "brain_mask"), extension=".mat"),
+    "to_atlas":       Product("atlas", ("atlas",), {"from": SUFFIX, "to": SPACE, "mode": "image"}, "xfm",
+                              ("preproc", "brain_mask"), extension=".mat"),
+    "from_atlas":     Product("atlas", ("atlas",), {"from": SPACE, "to": SUFFIX, "mode": "image"}, "xfm",
+                              ("preproc", "brain_mask"), extension=".h5"),
+    "space_preproc":  Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, "desc": "preproc"}, SUFFIX,
+                              ("preproc",), stripped=False),
+    "space_brain":    Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, "desc": "brain"}, SUFFIX,
+                              ("preproc",), stripped=True),
+    "space_brain_mask": Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, **_BRAIN}, "mask",
+                              ("brain_mask",), dtype="uint8", fields={"Type": "Brain"}),
+    "space_face_mask": Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, **_FACE}, "mask",
+                              ("face_mask",), dtype="uint8", fields={"Type": "Face"}),
+    "native_brain":   Product("resample", ("native",), {"desc": "brain"}, SUFFIX, ("preproc", "brain_mask"),
+                              stripped=True),
+    "native_variant": Product("normalize", ("native",), {"desc": VARIANT}, SUFFIX, ("preproc", "brain_mask")),
+    "space_variant":  Product("normalize", _OUT, {"space": SPACE, "res": RESOLUTION, "desc": VARIANT}, SUFFIX,
+                              ("preproc", "brain_mask")),
+}
+# fmt: on

@@ -1,0 +1,129 @@
+"""The series table of a session: one row for each image that was found, accepted or not, and what became of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_app.inputs.reference import Reference
+from bids_app.inputs.series import Series, Session
+from bids_app.outputs.manifest import Manifest
+from bids_app.outputs.names import session_folder
+from bids_app.outputs.writer import json_bytes, write_bytes, write_if_changed
+
+#: Columns of the table and what they mean: the table's data dictionary.
+COLUMNS: dict[str, dict[str, Any]] = {
+    "participant_id": {"Description": "Participant."},
+    "session_id": {"Description": "Session; n/a in datasets without sessions."},
+    "series": {"Description": "Name of the raw image, without its extension."},
+    "suffix": {"Description": "BIDS suffix: the contrast."},
+    "contrast_agent": {"Description": "Whether a contrast agent was given.", "Levels": {"0": "no", "1": "yes"}},
+    "status": {
+        "Description": "What became of the series.",
+        "Levels": {
+            "done": "every step that was asked for is finished",
+            "failed": "a step failed; see reason",
+            "rejected": "not processed; see reason",
+        },
+    },
+    "reason": {"Description": "Why the series was rejected, or at which step it failed and why."},
+    "reference": {"Description": "Whether it is the session's reference.", "Levels": {"0": "no", "1": "yes"}},
+    "reference_rank": {"Description": "For the other series: why they stand behind the reference."},
+    "shape": {"Description": "Voxels along the axes of the file."},
+    "spacing_mm": {"Description": "Voxel edges along the axes of the file.", "Units": "mm"},
+    "fov_mm": {"Description": "Field of view along the axes of the file.", "Units": "mm"},
+    "orientation": {"Description": "Directions of the axes of the file, such as RAS."},
+    "plane": {"Description": "Slices.", "Levels": {p: p for p in ("axial", "coronal", "sagittal", "oblique")}},
+    "dtype": {"Description": "Data type on disk."},
+    "mask_method": {"Description": "How the brain mask was made."},
+    "mask_volume_ml": {"Description": "Volume of the brain mask.", "Units": "mL"},
+    "face_share": {"Description": "Share of the image's voxels that was set to 0 as face."},
+    "bias_p01": {"Description": "1st percentile of the bias field in the brain (its geometric mean is 1)."},
+    "bias_p99": {"Description": "99th percentile of the bias field in the brain."},
+    "coregister_rotation_deg": {"Description": "Rotation against the reference.", "Units": "deg"},
+    "coregister_translation_mm": {"Description": "Shift of the brain's centre against the reference.", "Units": "mm"},
+    "coregister_mutual_information": {"Description": "Mattes mutual information with the reference, after."},
+    "atlas_mutual_information": {"Description": "Mattes mutual information with the first atlas, after (reference)."},
+}  # fmt: skip
+
+_BIDSIGNORED = "*_series.tsv"
+
+
+def table_path(output: Path, session: Session) -> Path:
+    """Where a session's table is."""
+    return output / session_folder(session.subject, session.session) / f"{session.label}_series.tsv"
+
+
+def write_series_table(
+    session: Session, reference: Reference | None, manifest: Manifest, failures: Mapping[str, str], output: Path
+) -> None:
+    """Write the table of a session.
+
+    Parameters
+    ----------
+    failures
+        For a series that did not come to its end, where and why.
+    """
+    ranks = dict(reference.runners_up) if reference else {}
+    rows = []
+    for series in sorted((*session.series, *session.rejected), key=lambda one: one.relative):
+        row = _described(series, session)
+        if series.rejection is None:
+            row["status"] = "failed" if series.name in failures else "done"
+            row["reason"] = failures.get(series.name, "")
+            row["reference"] = str(int(reference is not None and series.name == reference.series.name))
+            row["reference_rank"] = ranks.get(series.name, "")
+            row.update(_facts(series, manifest))
+        rows.append(row)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(row.get(key)) for key in COLUMNS} for row in rows)
+    write_bytes(table_path(output, session), stream.getvalue().encode())
+    write_if_changed(output / "series.json", json_bytes(COLUMNS))
+
+
+def _described(series: Series, session: Session) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "participant_id": f"sub-{session.subject}",
+        "session_id": f"ses-{session.session}" if session.session else None,
+        "series": series.name,
+        "suffix": series.suffix,
+        "contrast_agent": int(series.contrast_agent),
+        "status": "rejected",
+        "reason": series.rejection,
+    }
+    if series.header is not None:
+        header = series.header
+        row |= {
+            "shape": "x".join(str(size) for size in header.shape),
+            "spacing_mm": "x".join(f"{edge:.4g}" for edge in header.spacing_mm),
+            "fov_mm": "x".join(f"{edge:.4g}" for edge in header.fov_mm),
+            "orientation": header.orientation,
+            "plane": header.plane,
+            "dtype": header.dtype,
+        }
+    return row
+
+
+def _facts(series: Series, manifest: Manifest) -> dict[str, Any]:
+    """What the steps found, by column."""
+    result: dict[str, Any] = {}
+    for name, task in manifest.tasks.items():
+        step, of, *_ = name.split("/")
+        if of != series.name:
+            continue
+        for key, value in task.facts.items():
+            column = key if key in COLUMNS else f"{step}_{key}"
+            if column in COLUMNS:
+                result.setdefault(column, value)
+    return result
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "n/a"
+    return " ".join(str(value).split())

@@ -1,0 +1,124 @@
+"""From the table of products to the files of one session: path, data type and what the sidecar says beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from bids_app.inputs.series import Series
+from bids_app.outputs.names import file_name
+from bids_app.outputs.products import PRODUCTS, RESOLUTION, SpaceKind
+from bids_app.outputs.sidecars import acquisition_fields
+
+
+@dataclass(frozen=True)
+class OutputSpace:
+    """A space in which products are written.
+
+    Attributes
+    ----------
+    kind
+        native, reference or atlas.
+    label
+        Value of `space-`; empty for native.
+    resolution
+        Value of `res-`, or `None`.
+    spatial_reference
+        Value of `SpatialReference`, or `None` for a standard space that BIDS lists.
+    resolution_text
+        Value of `Resolution`, when there is a `res-`.
+    """
+
+    kind: SpaceKind
+    label: str = ""
+    resolution: str | None = None
+    spatial_reference: str | None = "orig"
+    resolution_text: str | None = None
+
+
+NATIVE = OutputSpace("native")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to be written: where (below the output's root), as what, and the sidecar known before the work."""
+
+    product: str
+    path: PurePosixPath
+    dtype: str | None
+    sidecar: Mapping[str, Any]
+
+
+def target(
+    product: str,
+    series: Series,
+    space: OutputSpace = NATIVE,
+    *,
+    reference: Series | None = None,
+    variant: str = "",
+    extension: str | None = None,
+    transforms: tuple[PurePosixPath, ...] = (),
+    masked_by: Series | None = None,
+) -> Target:
+    """The file of a product for a series in a space.
+
+    Parameters
+    ----------
+    variant
+        Name of the variant (`brainzscore`), for the products that have several.
+    extension
+        In place of the table's (a non-linear transform is `.h5`).
+    transforms
+        The transform files that an output in another space was made with: they are sources too.
+    masked_by
+        The series whose brain mask cuts a stripped image in another space: the session's reference.
+    """
+    row = PRODUCTS[product]
+    if space.kind not in row.spaces:
+        raise ValueError(f"{product} does not exist in the {space.kind} space")
+    words = {
+        "suffix": series.suffix,
+        "space": space.label,
+        "reference": reference.suffix if reference else "",
+        "variant": variant,
+        "res": space.resolution or "",
+    }
+    entities = {key: value.format(**words) for key, value in row.entities.items()}
+    entities = {key: value for key, value in entities.items() if value}
+    path = file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension)
+    is_transform = row.suffix == "xfm"
+    sidecar: dict[str, Any] = {"Sources": _sources(row.sources, series, transforms)}
+    if masked_by is not None and masked_by is not series:
+        sidecar["Sources"].insert(1, output_uri(target("brain_mask", masked_by).path))
+    stripped = variant.startswith("brain") if row.stripped is None and variant else row.stripped
+    if stripped is not None:
+        sidecar["SkullStripped"] = stripped
+    if not is_transform and space.spatial_reference is not None:
+        sidecar["SpatialReference"] = space.spatial_reference
+    if RESOLUTION in row.entities.values() and space.resolution_text:
+        sidecar["Resolution"] = space.resolution_text
+    sidecar.update(row.fields)
+    if stripped is not None:
+        sidecar.update(acquisition_fields(series.metadata))
+    return Target(product, path, row.dtype, sidecar)
+
+
+def raw_uri(series: Series) -> str:
+    """The BIDS URI of a raw file."""
+    return f"bids:raw:{series.relative}"
+
+
+def output_uri(path: PurePosixPath) -> str:
+    """The BIDS URI of a file of our own output."""
+    return f"bids::{path.as_posix()}"
+
+
+def _sources(names: tuple[str, ...], series: Series, transforms: tuple[PurePosixPath, ...]) -> list[str]:
+    """BIDS URIs of the direct parents."""
+    uris = [raw_uri(series) if name == "raw" else output_uri(target(name, series).path) for name in names]
+    return uris + [output_uri(path) for path in transforms]
+
+
+__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "raw_uri", "target"]

@@ -1,0 +1,124 @@
+"""Writing so that a file is whole or not there: beside its place, read back, renamed.
+
+A file under its final name was complete on disk and read back equal when it got that name (a run can be killed at any
+moment, a disk can be full). The bytes depend on the content alone: no time, no host, no file name inside.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+
+from bids_app.inputs.content import file_sha256
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: Prefix of a file that is not whole yet; what a killed run left is recognised by it and removed.
+PARTIAL = ".partial-"
+#: Speed matters more than the last percent: level 1 is three times faster than the default and 5 % larger on MRI.
+_GZIP_LEVEL = 1
+
+
+class OutputError(OSError):
+    """An output that could not be written; the message names the file and the reason."""
+
+
+def write_bytes(path: Path, content: bytes) -> str:
+    """Write a file atomically and return its sha256.
+
+    Raises
+    ------
+    OutputError
+        No space, no permission, or the content read back differs.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{path.name}"[-64:], dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if file_sha256(Path(temporary)) != digest:
+            raise OutputError(f"{path.name}: what was read back differs from what was written; check the disk")
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the results from the user's group
+        Path(temporary).replace(path)
+        temporary = None
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path.name} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return digest
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write a file that several jobs share, only when its content is another."""
+    try:
+        if path.read_bytes() == content:
+            return
+    except OSError:
+        pass
+    write_bytes(path, content)
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """A JSON file's bytes: keys in their given order, two spaces, a last newline."""
+    return (json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n").encode()
+
+
+def image_bytes(image: Any, dtype: str | None = None) -> bytes:
+    """A gzipped NIfTI file's bytes; `dtype` converts without scaling, `None` keeps the image as it is."""
+    if dtype is not None:
+        array = np.asanyarray(image.dataobj)
+        if array.dtype != np.dtype(dtype):
+            if np.issubdtype(np.dtype(dtype), np.integer):
+                array = np.rint(array)
+            array = array.astype(dtype)
+        header = image.header.copy()
+        header.set_data_dtype(dtype)
+        header.set_slope_inter(1, 0)
+        image = nib.Nifti1Image(array, image.affine, header)
+    return gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+
+
+def transform_bytes(transform: sitk.Transform, extension: str) -> bytes:
+    """An ITK transform file's bytes (`.mat` for linear ones, `.h5` for composites)."""
+    from bids_app.steps.registration import write_transform
+
+    with tempfile.TemporaryDirectory(prefix="bids_app-") as folder:
+        path = Path(folder) / f"transform{extension}"
+        write_transform(transform, path)
+        return path.read_bytes()
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed run left half-written in a folder and below."""
+    for path in sorted(folder.rglob(f"{PARTIAL}*")):
+        path.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's numbers and arrays, tuples and mappings as JSON knows them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

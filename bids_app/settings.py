@@ -1,0 +1,91 @@
+"""What a run does: one frozen, typed object, passed explicitly and written beside the output as TOML."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+AcceptanceRule = Literal["lenient", "mr-rate"]
+BrainExtraction = Literal["auto", "hd-bet", "template"]
+AtlasRegistration = Literal["rigid", "affine", "syn"]
+Interpolation = Literal["linear", "bspline", "lanczos"]
+
+#: The steps of a session, in their order (the walk and the conforming are always done).
+STEPS: tuple[str, ...] = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize")
+BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "template")
+NORMALIZERS: tuple[str, ...] = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
+#: Threads of one registration or bias-field correction. A constant, because ITK's rounding depends on it: with it
+#: the same input gives the same bytes on every machine, however many sessions run side by side.
+DEFAULT_OMP_NTHREADS = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All choices of a run; see the command line's help for what each means."""
+
+    bids_dir: Path
+    output_dir: Path
+    # which
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    shard: tuple[int, int] = (1, 1)
+    acceptance: AcceptanceRule = "lenient"
+    skip_bids_validation: bool = False
+    # what
+    steps: tuple[str, ...] = STEPS
+    reference: str = "auto"
+    brain_extraction: BrainExtraction = "auto"
+    hd_bet_weights: Path | None = None
+    fast: bool = False
+    mirroring: bool | None = None
+    masks: Path | None = None
+    deface: bool = True
+    output_spaces: tuple[str, ...] = ("MNI152NLin2009aSym",)
+    atlas_registration: AtlasRegistration = "rigid"
+    normalize: tuple[str, ...] = ("zscore",)
+    variants: tuple[str, ...] = ()
+    interpolation: Interpolation = "linear"
+    random_seed: int = 0
+    # how
+    nprocs: int = 1
+    omp_nthreads: int = DEFAULT_OMP_NTHREADS
+    mem_gb: float | None = None
+    device: str = "auto"
+    work_dir: Path | None = None
+    app_home: Path | None = None
+    templateflow_home: Path | None = None
+    nipype_plugin_file: Path | None = None
+    stop_on_first_crash: bool = False
+
+    def wanted_variants(self) -> tuple[str, ...]:
+        """The image variants to write in each space; by default `preproc` and `brain<normaliser>` for each one."""
+        if self.variants:
+            return self.variants
+        return ("preproc", *(f"brain{method}" for method in self.normalize))
+
+    def wanted_normalizers(self) -> tuple[str, ...]:
+        """The normalisers that the wanted variants name, in the order of `NORMALIZERS`."""
+        named = {variant.removeprefix("brain") for variant in self.wanted_variants()}
+        return tuple(method for method in NORMALIZERS if method in named)
+
+    def public(self) -> dict[str, Any]:
+        """The choices that shape the result, as TOML and JSON can hold them; paths of this machine are left out."""
+        hidden = {
+            "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "work_dir",
+            "app_home", "templateflow_home", "nipype_plugin_file",
+        }  # fmt: skip
+        result = {}
+        for name, value in asdict(self).items():
+            if name in hidden or value is None:
+                continue
+            result[name] = list(value) if isinstance(value, tuple) else value
+        result["output_spaces"] = [Path(space).name for space in self.output_spaces]
+        return result
+
+
+def known_variants() -> tuple[str, ...]:
+    """Every variant that `--variants` understands."""
+    return ("preproc", "brain", *NORMALIZERS, *(f"brain{method}" for method in NORMALIZERS))

@@ -1,0 +1,141 @@
+"""What all sessions of a run share: the settings, the atlases, the way to brain masks, the versions of the steps.
+
+Resolved once, before the first minute of work, so that what is missing is said at once; then passed to the workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_app.assets import Space
+from bids_app.inputs.series import Series
+from bids_app.outputs.tree import OutputSpace
+from bids_app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How a series gets its brain mask.
+
+    Attributes
+    ----------
+    method
+        "hd-bet", "template" or "precomputed".
+    content
+        Hash of the weights or of the given mask: part of the key of the mask.
+    reason
+        Why this method, in words for the log and the sidecar.
+    """
+
+    method: str
+    content: str = ""
+    version: str = ""
+    reason: str = ""
+    weights: Path | None = None
+    device: str = "cpu"
+    mirroring: bool = False
+    mask: Path | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """What goes into the key and the sidecar: nothing of this machine."""
+        result: dict[str, Any] = {"method": self.method, "version": self.version}
+        if self.method == "hd-bet":
+            result["mirroring"] = self.mirroring
+        return result
+
+
+@dataclass(frozen=True)
+class AtlasSpace:
+    """An atlas to register to, with the names that its outputs carry.
+
+    Attributes
+    ----------
+    spec
+        As it was asked for (`MNI152NLin2009aSym`, `MNI152NLin2009cAsym:res-2`, a file's name).
+    content
+        Hash of what it consists of: part of the key of the registration.
+    """
+
+    spec: str
+    space: Space
+    output: OutputSpace
+    content: str
+
+    @property
+    def label(self) -> str:
+        """Value of `space-`."""
+        return self.output.label
+
+    @property
+    def uri(self) -> str:
+        """What a transform's sidecar calls it."""
+        return self.output.spatial_reference or self.output.label
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything that a worker needs beside the session itself."""
+
+    settings: Settings
+    versions: Mapping[str, str]
+    default_extraction: Extraction
+    other_extraction: Extraction
+    given_masks: Mapping[str, Path] = field(default_factory=dict)
+    spaces: tuple[AtlasSpace, ...] = ()
+
+    def extraction_for(self, series: Series) -> Extraction:
+        """How a series gets its mask: a given mask, else the run's method, else, for a contrast that HD-BET was not
+        trained on, registration to a template."""
+        from bids_app.inputs.content import file_sha256
+        from bids_app.steps.brain_mask.hd_bet import trained_on
+
+        given = self.given_masks.get(series.name)
+        if given is not None:
+            return Extraction("precomputed", file_sha256(given), "1", "a mask was given", mask=given)
+        if self.default_extraction.method == "hd-bet" and not trained_on(series.suffix):
+            return self.other_extraction
+        return self.default_extraction
+
+
+def step_versions() -> dict[str, str]:
+    """The version of every step: a change of it makes finished work count as unfinished."""
+    from bids_app.steps import bias_field, deface, intensity, registration, resampling
+
+    return {
+        "mask": "1",  # the methods' own versions are part of the parameters
+        "deface": deface.VERSION,
+        "bias": bias_field.VERSION,
+        "coregister": registration.VERSION,
+        "atlas": registration.VERSION,
+        "resample": resampling.VERSION,
+        "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
+    }
+
+
+def atlas_space(spec: str, space: Space) -> AtlasSpace:
+    """Name an atlas' outputs: `res-` always, `SpatialReference` where BIDS does not know the space."""
+    from bids_app.assets import space_grid
+
+    shape, affine = space_grid(space)
+    spacing = " x ".join(f"{edge:g}" for edge in _edges(affine))
+    text = f"{spacing} mm, {' x '.join(str(size) for size in shape)} voxels"
+    reference = None if space.standard else f"bids:templates:{space.brain.name}"
+    label = re.sub("[^a-zA-Z0-9]", "", space.name)
+    resolution = space.resolution or re.sub(r"\D", "", f"{_edges(affine)[0]:g}") or "1"
+    digest = hashlib.sha256()
+    for path in (space.head, space.brain, space.brain_mask):
+        if path is not None and path.is_file():
+            digest.update(path.read_bytes())
+    return AtlasSpace(spec, space, OutputSpace("atlas", label, resolution, reference, text), digest.hexdigest())
+
+
+def _edges(affine: Any) -> tuple[float, float, float]:
+    import numpy as np
+
+    x, y, z = np.round(np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0)), 3)
+    return float(x), float(y), float(z)

@@ -1,0 +1,148 @@
+"""What a run would do, without doing it: sessions, series, the reference, what is rejected and why, time and disk."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from bids_app.inputs.dataset import Dataset, Selection, walk
+from bids_app.inputs.series import Series, Session
+from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest, stamp_of
+from bids_app.outputs.products import PRODUCTS
+from bids_app.workflow.context import RunContext
+from bids_app.workflow.plan import SessionPlan, Task, plan_session
+
+#: Seconds that a task takes on one core: medians over a dataset of 1 mm and thick-slice series (docs/timing.md).
+SECONDS = {
+    "mask": 13.0, "deface": 2.0, "bias": 6.0, "coregister": 7.0, "atlas": 7.0, "resample": 1.5, "normalize": 2.0,
+}  # fmt: skip
+#: Seconds of HD-BET without mirroring on one CPU core and on a GPU (30.8 million parameters, 12 patches of 1 mm).
+_HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
+_MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5  # compressed bytes per byte: masks, and float32 images of brains
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do of a session."""
+
+    tasks: Counter[str]
+    seconds: float
+    bytes: float
+
+
+def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console: Console, *, as_json: bool) -> int:
+    """Print the plan of every selected session. The exit code is 0, or 18 when nothing matches."""
+    sessions = [_planned(session, context) for session in walk(dataset, selection)]
+    if as_json:
+        print(json.dumps({"sessions": [_as_dict(*each, context) for each in sessions]}, indent=2))
+    else:
+        for session, plan in sessions:
+            for line in _lines(session, plan, context):
+                console.print(line, soft_wrap=True, markup=False)
+        _total([plan for _, plan in sessions], context, console)
+    return 0 if any(session.series for session, _ in sessions) else 18
+
+
+def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPlan]:
+    manifest = read_manifest(manifest_path(context.settings.output_dir, session.subject, session.session))
+    inputs = {}
+    for series in session.series:
+        stamp = stamp_of(series.path)
+        known = manifest.inputs.get(series.relative)
+        inputs[series.relative] = known if known and known.stamp == stamp else InputRecord(stamp, f"unread {stamp}")
+    return session, plan_session(session, inputs, manifest, context)
+
+
+def estimate(plan: SessionPlan, context: RunContext) -> Estimate:
+    """Time on one core and disk for what is left of a session."""
+    todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
+    seconds = sum(_seconds(task, context) for task in todo)
+    return Estimate(Counter(task.step for task in todo), seconds, sum(_bytes(task, plan, context) for task in todo))
+
+
+def _seconds(task: Task, context: RunContext) -> float:
+    extraction = context.extraction_for(task.series)
+    if task.step == "mask" and extraction.method == "hd-bet":
+        return _HD_BET_SECONDS[extraction.device.split(":")[0]] * (8 if extraction.mirroring else 1)
+    return SECONDS[task.step]
+
+
+def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
+    from bids_app.assets import space_grid
+
+    reference = plan.reference.series if plan.reference else task.series
+    if task.space.kind == "atlas":
+        atlas = next(each for each in context.spaces if each.label == task.space.label)
+        voxels = float(np.prod(space_grid(atlas.space)[0]))
+    else:
+        voxels = _voxels(reference if task.space.kind == "reference" else task.series)
+    total = 0.0
+    for target in task.targets.values():
+        row = PRODUCTS[target.product]
+        if row.extension == ".nii.gz":
+            dtype = row.dtype or (task.series.header.dtype if task.series.header else "float32")
+            size = np.dtype(dtype).itemsize
+            is_mask = row.suffix == "mask"
+            total += voxels * size * (_MASK_RATIO if is_mask else _IMAGE_RATIO)
+    return total
+
+
+def _voxels(series: Series) -> float:
+    return float(np.prod(series.header.shape)) if series.header else 0.0
+
+
+def _lines(session: Session, plan: SessionPlan, context: RunContext) -> Iterator[str]:
+    left = estimate(plan, context)
+    work = ", ".join(f"{count} {step}" for step, count in left.tasks.items()) or "nothing: finished"
+    yield f"{session.label}: {len(session.series)} series, to do: {work}"
+    ranks = dict(plan.reference.runners_up) if plan.reference else {}
+    for series in plan.session.series:
+        chosen = plan.reference is not None and series.name == plan.reference.series.name
+        mark = "reference" if chosen else "series"
+        why = f" (rule: {plan.reference.rule})" if chosen and plan.reference else f" ({ranks.get(series.name, '')})"
+        mask = context.extraction_for(series).method
+        yield f"  {mark:<9}  {series.relative}{why if why != ' ()' else ''}, mask: {mask}"
+    for series in plan.session.rejected:
+        yield f"  rejected   {series.relative}: {series.rejection}"
+
+
+def _total(plans: list[SessionPlan], context: RunContext, console: Console) -> None:
+    estimates = [estimate(plan, context) for plan in plans]
+    seconds, size = sum(each.seconds for each in estimates), sum(each.bytes for each in estimates)
+    rejected = sum(len(plan.session.rejected) for plan in plans)
+    series = sum(len(plan.session.series) for plan in plans)
+    console.print(
+        f"{len(plans)} sessions, {series} series, {rejected} rejected. About {seconds / 60:.0f} min on one core, "
+        f"{seconds / 60 / context.settings.nprocs:.0f} min on {context.settings.nprocs}; "
+        f"{size / 2**20:.0f} MB of output (rough estimates)",
+        soft_wrap=True,
+    )
+
+
+def _as_dict(session: Session, plan: SessionPlan, context: RunContext) -> dict[str, Any]:
+    left = estimate(plan, context)
+    return {
+        "participant": session.subject,
+        "session": session.session,
+        "reference": plan.reference.series.relative if plan.reference else None,
+        "series": [
+            {
+                "path": series.relative,
+                "suffix": series.suffix,
+                "contrast_agent": series.contrast_agent,
+                "mask": context.extraction_for(series).method,
+                "behind_reference": dict(plan.reference.runners_up).get(series.name) if plan.reference else None,
+            }
+            for series in plan.session.series
+        ],
+        "rejected": [{"path": series.relative, "reason": series.rejection} for series in plan.session.rejected],
+        "tasks": dict(left.tasks),
+        "seconds_one_core": round(left.seconds),
+        "output_bytes": round(left.bytes),
+    }

@@ -1,0 +1,388 @@
+"""Nipype interfaces: each reads a task's files, calls a step and publishes what comes out. No science, no names.
+
+Images are read from the dataset and from finished products only, and nothing but products is ever written: the work
+folder never holds a voxel of a face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
+
+from bids_app.outputs.manifest import manifest_path
+from bids_app.outputs.publish import Piece, publish
+from bids_app.steps import images
+from bids_app.steps.images import Image
+from bids_app.workflow.context import RunContext
+from bids_app.workflow.plan import Task
+
+
+class StepInputSpec(BaseInterfaceInputSpec):
+    """What every interface takes: its task, and what all sessions share. Further fields are the task's files."""
+
+    task = traits.Any(mandatory=True)
+    context = traits.Any(mandatory=True)
+    failures = traits.Str(mandatory=True, desc="folder for the message of a failed task")
+
+
+class StepInterface(BaseInterface):
+    """Run one task. A subclass says in `compute` what the step makes of the files."""
+
+    input_spec = StepInputSpec
+    output_spec = DynamicTraitedSpec
+
+    def compute(self) -> tuple[dict[str, tuple[Any, dict[str, Any]]], dict[str, Any]]:
+        """Each target's content and sidecar fields by role, and the facts for tables and reports."""
+        raise NotImplementedError
+
+    @property
+    def task(self) -> Task:
+        return self.inputs.task
+
+    @property
+    def context(self) -> RunContext:
+        return self.inputs.context
+
+    def _run_interface(self, runtime: Any) -> Any:
+        with _failure_told(Path(self.inputs.failures), self.task):
+            made, facts = self.compute()
+            pieces = [Piece(self.task.targets[role], *content) for role, content in made.items()]
+            output = self.context.settings.output_dir
+            series = self.task.series
+            manifest = manifest_path(output, series.entity("sub") or "", series.entity("ses"))
+            publish(output, manifest, self.task.name, self.task.key, self.task.parents, pieces, facts)
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        output = self.context.settings.output_dir
+        return {role: str(output / target.path) for role, target in self.task.targets.items()}
+
+    def _outputs(self) -> Any:
+        outputs = self.output_spec()
+        for role in self.inputs.task.targets if self.inputs.task else ():
+            outputs.add_trait(role, traits.Str())
+        return outputs
+
+    # what the subclasses share
+
+    def raw(self) -> Any:
+        """The series' image as the scanner wrote it."""
+        return nib.load(self.task.series.path)
+
+    def computing(self) -> dict[str, Any]:
+        """Seed and threads of a step."""
+        return {"seed": self.context.settings.random_seed, "threads": self.context.settings.omp_nthreads}
+
+    def said(self, method: str, **facts: Any) -> dict[str, Any]:
+        """The sidecar's account of how a file was made."""
+        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version")
+        parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
+        version = self.context.versions[self.task.step]
+        return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **_titled(parameters), **facts}}
+
+
+class MaskInputSpec(StepInputSpec):
+    """The mask reads the raw image alone."""
+
+
+class Mask(StepInterface):
+    """Brain mask of a series, in its native space."""
+
+    input_spec = MaskInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        raw = self.raw()
+        extraction = self.context.extraction_for(self.task.series)
+        mask = _extract(images.conform(raw), extraction, self.context.settings)
+        volume = round(float(images.mask_of(mask).sum()) * images.voxel_ml(mask), 2)
+        if volume == 0:
+            raise images.ImageError(f"{extraction.method} found no brain in it")
+        said = self.said(extraction.method, Reason=extraction.reason, VolumeMilliliters=volume)
+        facts = {"mask_method": extraction.method, "mask_volume_ml": volume}
+        return {"brain_mask": (images.on_raw_grid(mask, raw), said)}, facts
+
+
+class DefaceInputSpec(StepInputSpec):
+    brain_mask = File(exists=True, mandatory=True)
+
+
+class Deface(StepInterface):
+    """Face mask, and the raw image with the face set to 0; every other voxel keeps its bits."""
+
+    input_spec = DefaceInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps import deface
+
+        raw = self.raw()
+        face = deface.face_mask(_mask(self.inputs.brain_mask))
+        defaced = deface.deface(raw, face)
+        share = float(images.mask_of(face).mean())
+        said = self.said("Quickshear, in millimetres", FaceShareOfImage=round(share, 4))
+        made = {"face_mask": (images.on_raw_grid(face, raw), said), "defaced": (defaced, said)}
+        return made, {"face_share": round(share, 4)}
+
+
+class BiasInputSpec(StepInputSpec):
+    image = File(exists=True, desc="the defaced image; the raw one is taken when there is none")
+    brain_mask = File(exists=True, mandatory=True)
+
+
+class Bias(StepInterface):
+    """N4 bias field inside the brain mask, and the image divided by it."""
+
+    input_spec = BiasInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps import bias_field
+
+        path = self.inputs.image if isinstance(self.inputs.image, str) else self.task.series.path
+        stored = nib.load(path)
+        image, mask = images.conform(stored), _mask(self.inputs.brain_mask)
+        settings = bias_field.n4_settings(self.task.series.suffix, self.task.series.contrast_agent)
+        field = bias_field.bias_field(image, mask, settings, threads=self.context.settings.omp_nthreads)
+        corrected = bias_field.correct(image, field)
+        inside = images.mask_of(mask)
+        low, high = np.percentile(images.array_of(field)[inside], (1, 99))
+        facts = {"bias_p01": round(float(low), 4), "bias_p99": round(float(high), 4)}
+        said = self.said("N4", Settings=vars(settings), FieldRangeInBrain=[facts["bias_p01"], facts["bias_p99"]])
+        made = {
+            "biasfield": (images.on_raw_grid(field, stored), said),
+            "preproc": (images.on_raw_grid(corrected, stored), said),
+        }
+        return made, facts
+
+
+class CoregisterInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+    reference_image = File(exists=True, mandatory=True)
+    reference_brain_mask = File(exists=True, mandatory=True)
+
+
+class Coregister(StepInterface):
+    """Rigid transform of a series to the session's reference."""
+
+    input_spec = CoregisterInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.registration import register
+
+        result = register(
+            _image(self.inputs.reference_image), _image(self.inputs.image), kind="rigid",
+            fixed_mask=_mask(self.inputs.reference_brain_mask), moving_mask=_mask(self.inputs.brain_mask),
+            **self.computing(),
+        )  # fmt: skip
+        facts = _registration_facts(result)
+        said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **_titled(facts))
+        return {"to_reference": (result.transform, said)}, facts
+
+
+class AtlasInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+
+
+class Atlas(StepInterface):
+    """Transform of the reference to an atlas, found between the two brains."""
+
+    input_spec = AtlasInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.assets import load_space
+        from bids_app.steps.registration import register
+
+        atlas = next(each for each in self.context.spaces if each.label == self.task.space.label)
+        brain, brain_mask = load_space(atlas.space)
+        mask = _mask(self.inputs.brain_mask)
+        moving = _image(self.inputs.image)
+        moving = images.like(np.where(images.mask_of(mask), images.array_of(moving), 0), moving)
+        result = register(
+            brain, moving, kind=self.context.settings.atlas_registration, fixed_mask=brain_mask, moving_mask=mask,
+            **self.computing(),
+        )  # fmt: skip
+        facts = _registration_facts(result)
+        said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **_titled(facts))
+        made: dict[str, Any] = {"to_atlas": (result.transform, said)}
+        if "from_atlas" in self.task.targets:
+            made["from_atlas"] = (result.inverse, said)
+        return made, facts
+
+
+class ResampleInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+    face_mask = File(exists=True)
+    reference_image = File(exists=True)
+    reference_brain_mask = File(exists=True)
+    to_reference = File(exists=True)
+    to_atlas = File(exists=True)
+
+
+class _ToSpace(StepInterface):
+    """What resampling and normalising share: the one way from native voxels to an output space."""
+
+    input_spec = ResampleInputSpec
+
+    def in_space(self) -> tuple[Image, Image]:
+        """The image and the brain mask in the task's space, after at most one interpolation."""
+        from bids_app.steps.resampling import resample, resample_mask
+
+        image, mask = _stored(self.inputs.image), _stored(self.inputs.brain_mask)
+        if self.task.space.kind == "native":
+            return image, mask
+        reference_mask = _stored(self._given("reference_brain_mask") or self.inputs.brain_mask)
+        grid, to_atlas, to_reference = self._way()
+        interpolation = self.context.settings.interpolation
+        threads = self.context.settings.omp_nthreads
+        moved = resample(image, grid, to_atlas + to_reference, interpolation=interpolation, threads=threads)
+        return moved, resample_mask(reference_mask, grid, to_atlas)
+
+    def _way(self) -> tuple[Any, list[Any], list[Any]]:
+        """The output grid, and the transforms from it to the reference and on to the series."""
+        from bids_app.assets import space_grid
+        from bids_app.steps.registration import read_transform
+        from bids_app.steps.resampling import Grid
+
+        to_reference = self._given("to_reference")
+        chain = [read_transform(Path(to_reference))] if to_reference else []
+        if self.task.space.kind == "reference":
+            return Grid.of(_stored(self._given("reference_image") or self.inputs.image)), [], chain
+        atlas = next(each for each in self.context.spaces if each.output == self.task.space)
+        return Grid(*space_grid(atlas.space)), [read_transform(Path(self.inputs.to_atlas))], chain
+
+    def _given(self, name: str) -> str | None:
+        value = getattr(self.inputs, name)
+        return value if isinstance(value, str) else None
+
+
+class Resample(_ToSpace):
+    """The image in a space, with skull and without; the reference also carries its masks there."""
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.resampling import resample_mask
+
+        targets = self.task.targets
+        image, mask = self.in_space()
+        said = self.said("one interpolation") if self.task.space.kind != "native" else {}
+        made: dict[str, Any] = {}
+        if "preproc" in targets:
+            copied = self.task.space.kind == "reference" and not self._given("to_reference")
+            made["preproc"] = (Path(self.inputs.image).read_bytes(), {}) if copied else (image, said)
+        if "brain" in targets:
+            made["brain"] = (images.like(_inside(image, mask), image), said)
+        if "brain_mask" in targets:
+            made["brain_mask"] = (mask, {})
+        if "face_mask" in targets:
+            grid, to_atlas, _ = self._way()
+            made["face_mask"] = (resample_mask(_stored(self.inputs.face_mask), grid, to_atlas), {})
+        return made, {}
+
+
+class Normalize(_ToSpace):
+    """The normalised variants in a space; intensities are always fitted to the native voxels of the brain."""
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.intensity import fit
+
+        native, native_mask = _image(self.inputs.image), _mask(self.inputs.brain_mask)
+        image, mask = self.in_space()
+        made: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
+        for variant in self.task.targets:
+            method = variant.removeprefix("brain")
+            normalization = fit(method, native, native_mask, contrast=self.task.series.suffix)
+            mapped = normalization.apply(images.array_of(image))
+            said = self.said(method, Parameters=dict(normalization.parameters))
+            facts[method] = dict(normalization.parameters)
+            inside = images.mask_of(mask) if variant.startswith("brain") else images.array_of(image) != 0
+            made[variant] = (images.like(np.where(inside, mapped, np.float32(0)), image), said)
+        return made, facts
+
+
+#: The interface of each step.
+INTERFACES: dict[str, type[StepInterface]] = {
+    "mask": Mask,
+    "deface": Deface,
+    "bias": Bias,
+    "coregister": Coregister,
+    "atlas": Atlas,
+    "resample": Resample,
+    "normalize": Normalize,
+}
+
+
+def _stored(path: str) -> Image:
+    """A product as it is on disk: on its own grid, not reoriented."""
+    image = nib.load(path)
+    return images.new_image(np.asanyarray(image.dataobj), images.grid_affine(image))
+
+
+def _image(path: str) -> Image:
+    return images.conform(nib.load(path))
+
+
+def _mask(path: str) -> Image:
+    conformed = images.conform(nib.load(path))
+    return images.like(images.mask_of(conformed).astype(np.uint8), conformed)
+
+
+def _inside(image: Any, mask: Any) -> Any:
+    return np.where(images.mask_of(mask), images.array_of(image), np.float32(0))
+
+
+def _extract(image: Image, extraction: Any, settings: Any) -> Image:
+    """The brain mask of a conformed image by the chosen method."""
+    if extraction.method == "precomputed":
+        given = images.conform(nib.load(extraction.mask))
+        if not images.same_grid(given, image, tolerance_mm=0.01):
+            raise images.ImageError(f"the given mask {extraction.mask.name} is on another grid")
+        return images.like(images.mask_of(given).astype(np.uint8), image)
+    if extraction.method == "hd-bet":
+        from bids_app.steps.brain_mask.hd_bet import load
+
+        model = load(
+            extraction.weights, device=extraction.device, mirroring=extraction.mirroring, threads=settings.omp_nthreads
+        )
+        return model.mask(image)
+    from bids_app.steps.brain_mask.template import template_mask
+
+    return template_mask(image, seed=settings.random_seed, threads=settings.omp_nthreads)
+
+
+def _registration_facts(result: Any) -> dict[str, Any]:
+    return {
+        "mutual_information": round(result.similarity, 4),
+        "mutual_information_before": round(result.similarity_before, 4),
+        "rotation_deg": round(result.rotation_deg, 2),
+        "translation_mm": round(result.translation_mm, 2),
+        "attempts": result.attempts,
+    }
+
+
+def _titled(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"".join(word.capitalize() for word in key.split("_")): value for key, value in facts.items()}
+
+
+@contextmanager
+def _failure_told(folder: Path, task: Task) -> Iterator[None]:
+    """Leave the message and traceback of a failed task where the session finds them, whatever process it ran in."""
+    import json
+    import traceback
+
+    try:
+        yield
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        if not isinstance(error, images.ImageError | OSError) and type(error).__module__.split(".")[0] != "bids_app":
+            message = f"{type(error).__name__}: {message}"
+        content = {"task": task.name, "message": message, "traceback": traceback.format_exc()}
+        name = task.name.replace("/", "--") + ".json"
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+        raise

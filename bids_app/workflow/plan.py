@@ -1,0 +1,318 @@
+"""The plan of a session: which tasks there are, what each reads and makes, and which are already finished.
+
+A *task* is one step of one series, in one space where there are several. Its key (see `outputs.manifest`) holds
+everything that its result depends on, so a plan needs headers and hashes only, and comparing keys with the manifest
+tells what is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from bids_app.inputs.reference import Reference, choose_reference
+from bids_app.inputs.series import Series, Session
+from bids_app.outputs.manifest import InputRecord, Manifest, files_present, task_key
+from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, raw_uri, target
+from bids_app.workflow.context import AtlasSpace, RunContext
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A file that a task reads: the task that makes it, under which role, and its path below the output's root."""
+
+    task: str
+    role: str
+    path: PurePosixPath
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of one series.
+
+    Attributes
+    ----------
+    name
+        `step/series`, and where there are several, `/space` and `/variant`; unique in the session.
+    parents
+        Keys of the tasks that it stands on, by name, and the name of the reference where that matters.
+    parameters
+        What the step is called with; they are part of the key.
+    files
+        Files of other tasks that it reads, by the field of the interface that takes them.
+    targets
+        What it writes, by role.
+    """
+
+    name: str
+    step: str
+    series: Series
+    space: OutputSpace
+    key: str
+    parents: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    files: Mapping[str, FileInput]
+    targets: Mapping[str, Target]
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """All tasks of a session in an order in which they can run, and what is left of them.
+
+    Attributes
+    ----------
+    todo
+        Names of the tasks that are not finished.
+    blocked
+        Tasks that cannot run because a step that was not chosen has never been done, with the name of what is missing.
+    """
+
+    session: Session
+    reference: Reference | None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    todo: frozenset[str] = frozenset()
+    blocked: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_session(
+    session: Session,
+    inputs: Mapping[str, InputRecord],
+    manifest: Manifest,
+    context: RunContext,
+    not_reference: frozenset[str] = frozenset(),
+) -> SessionPlan:
+    """Plan a session.
+
+    Parameters
+    ----------
+    inputs
+        What is known of each accepted series' file, by its path in the dataset.
+    not_reference
+        Names of series that cannot serve as the reference (their mask failed, say).
+
+    Raises
+    ------
+    InputError
+        The reference that was asked for is not among the series.
+    """
+    session = _without_unusable(session, inputs)
+    candidates = [series for series in session.series if series.name not in not_reference]
+    if not candidates:
+        return SessionPlan(session, None)
+    reference = choose_reference(candidates, context.settings.reference)
+    planner = _Planner(context, inputs, manifest, reference.series)
+    for series in session.series:
+        planner.native(series)
+    for series in session.series:
+        planner.coregister(series)
+    for atlas in context.spaces:
+        planner.atlas(atlas)
+    for series in session.series:
+        for space in planner.spaces():
+            planner.resample(series, space)
+            planner.normalize(series, space)
+    chosen = {name: task for name, task in planner.tasks.items() if task.step in context.settings.steps}
+    todo = frozenset(name for name, task in chosen.items() if not _finished(task, manifest, context))
+    return SessionPlan(session, reference, chosen, todo, {k: v for k, v in planner.blocked.items() if k in todo})
+
+
+def _finished(task: Task, manifest: Manifest, context: RunContext) -> bool:
+    record = manifest.tasks.get(task.name)
+    return record is not None and record.key == task.key and files_present(context.settings.output_dir, record)
+
+
+def _without_unusable(session: Session, inputs: Mapping[str, InputRecord]) -> Session:
+    """Move the series whose content cannot be used to the rejected ones."""
+    problems = {series.name: inputs[series.relative].problem for series in session.series}
+    usable = tuple(series for series in session.series if problems[series.name] is None)
+    unusable = tuple(
+        replace(series, rejection=problems[series.name]) for series in session.series if problems[series.name]
+    )
+    return replace(session, series=usable, rejected=(*session.rejected, *unusable))
+
+
+class _Planner:
+    """Adds the tasks of a session one after another; each public method is a row of the table of steps."""
+
+    def __init__(
+        self, context: RunContext, inputs: Mapping[str, InputRecord], manifest: Manifest, reference: Series
+    ) -> None:
+        self.context = context
+        self.settings = context.settings
+        self.inputs = inputs
+        self.manifest = manifest
+        self.reference = reference
+        uri = output_uri(target("preproc", reference).path)
+        self.reference_space = OutputSpace("reference", reference.suffix, None, uri)
+        self.tasks: dict[str, Task] = {}
+        self.blocked: dict[str, str] = {}
+        self._computing = {"seed": self.settings.random_seed, "threads": self.settings.omp_nthreads}
+
+    def native(self, series: Series) -> None:
+        """Mask, deface and bias field: in native space, each series alone."""
+        content = (self.inputs[series.relative].sha256,)
+        extraction = self.context.extraction_for(series)
+        parameters = {**extraction.parameters(), **self._computing}
+        made = {"brain_mask": target("brain_mask", series)}
+        self._add("mask", series, made, parameters, content=(*content, extraction.content))
+
+        mask = {"brain_mask": self._file("mask", series, "brain_mask")}
+        if self.settings.deface:
+            made = {"face_mask": target("face_mask", series), "defaced": target("defaced", series)}
+            self._add("deface", series, made, {}, mask, content=content)
+
+        image = {"image": self._file("deface", series, "defaced")} if self.settings.deface else {}
+        preproc = target("preproc", series)
+        if not self.settings.deface:
+            biasfield = output_uri(target("biasfield", series).path)
+            preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [raw_uri(series), biasfield]})
+        made = {"biasfield": target("biasfield", series), "preproc": preproc}
+        parameters = {"contrast": series.suffix, "contrast_agent": series.contrast_agent, **self._computing}
+        self._add("bias", series, made, parameters, {**mask, **image}, content=content)
+
+    def coregister(self, series: Series) -> None:
+        """The rigid transform of a series to the reference."""
+        if series is self.reference:
+            return
+        made = target("to_reference", series, self.reference_space, reference=self.reference)
+        made = _between(made, self._uri(series), self._uri(self.reference))
+        files = {**self._moving(series), **self._fixed(self.reference)}
+        parameters = {"kind": "rigid", **self._computing}
+        self._add("coregister", series, {"to_reference": made}, parameters, files)
+
+    def atlas(self, atlas: AtlasSpace) -> None:
+        """The reference's transform to an atlas."""
+        kind = self.settings.atlas_registration
+        made = target("to_atlas", self.reference, atlas.output, extension=".h5" if kind == "syn" else ".mat")
+        targets = {"to_atlas": _between(made, self._uri(self.reference), atlas.uri)}
+        if kind == "syn":
+            back = target("from_atlas", self.reference, atlas.output)
+            targets["from_atlas"] = _between(back, atlas.uri, self._uri(self.reference))
+        parameters = {"kind": kind, "atlas": atlas.label, **self._computing}
+        files = self._moving(self.reference)
+        self._add("atlas", self.reference, targets, parameters, files, atlas.output, content=(atlas.content,))
+
+    def resample(self, series: Series, space: OutputSpace) -> None:
+        """The variants that are no normalisation, and the reference's masks."""
+        parameters = self._interpolation(space)
+        files = self._chain(series, space)
+        through = _transforms(files)
+        for variant in ("preproc", "brain"):
+            if variant not in self.settings.wanted_variants() or (space.kind, variant) == ("native", "preproc"):
+                continue
+            product = f"native_{variant}" if space.kind == "native" else f"space_{variant}"
+            mask = self.reference if variant == "brain" and space.kind != "native" else None
+            made = {str(variant): target(product, series, space, transforms=through, masked_by=mask)}
+            self._add("resample", series, made, parameters, files, space, variant=variant)
+        if series is self.reference and space.kind != "native":
+            made = {"brain_mask": target("space_brain_mask", series, space, transforms=through)}
+            if self.settings.deface:
+                made["face_mask"] = target("space_face_mask", series, space, transforms=through)
+                files = {**files, "face_mask": self._file("deface", series, "face_mask")}
+            self._add("resample", series, made, {}, files, space, variant="masks")
+
+    def normalize(self, series: Series, space: OutputSpace) -> None:
+        """The normalised variants; every space is given the intensities that were fitted in native space."""
+        files = self._chain(series, space)
+        product = "native_variant" if space.kind == "native" else "space_variant"
+        parameters = {**self._interpolation(space), "contrast": series.suffix}
+        for variant in self.settings.wanted_variants():
+            if variant not in ("preproc", "brain"):
+                mask = self.reference if variant.startswith("brain") and space.kind != "native" else None
+                made = target(
+                    product, series, space, variant=variant, transforms=_transforms(files), masked_by=mask
+                )  # fmt: skip
+                self._add("normalize", series, {variant: made}, parameters, files, space, variant=variant)
+
+    def spaces(self) -> list[OutputSpace]:
+        """Where images are written: a space is left out when its step was not chosen and never done."""
+        done = {name.split("/")[0] for name in self.manifest.tasks} | set(self.settings.steps)
+        result = [NATIVE]
+        if "coregister" in done:
+            result.append(self.reference_space)
+        if "atlas" in done:
+            result += [atlas.output for atlas in self.context.spaces]
+        return result
+
+    def _add(
+        self,
+        step: str,
+        series: Series,
+        targets: Mapping[str, Target],
+        parameters: Mapping[str, Any],
+        files: Mapping[str, FileInput] | None = None,
+        space: OutputSpace = NATIVE,
+        content: tuple[str, ...] = (),
+        variant: str = "",
+    ) -> None:
+        """Add a task; its key stands on the keys of the tasks whose files it reads."""
+        files = files or {}
+        name = _task_name(step, series, space, variant)
+        parents = {}
+        for file in files.values():
+            if file.task in self.tasks:
+                parents[file.task] = self.tasks[file.task].key
+                if file.task in self.blocked:
+                    self.blocked[name] = self.blocked[file.task]
+            else:
+                self.blocked[name] = file.task
+        if space.kind != "native" or step == "coregister":
+            parents["reference"] = self.reference.name
+        paths = sorted(str(made.path) for made in targets.values())
+        said = {**parameters, "files": paths, "content": content}
+        key = task_key(step, self.context.versions[step], said, parents)
+        if step not in self.settings.steps:  # an earlier run's, or nothing
+            if name not in self.manifest.tasks:
+                return
+            key = self.manifest.tasks[name].key
+        self.tasks[name] = Task(name, step, series, space, key, parents, parameters, files, targets)
+
+    def _file(self, step: str, series: Series, role: str, space: OutputSpace = NATIVE) -> FileInput:
+        """A file of a task, whether that task is part of this run or was finished by an earlier one."""
+        name = _task_name(step, series, space)
+        path = self.tasks[name].targets[role].path if name in self.tasks else PurePosixPath()
+        return FileInput(name, role, path)
+
+    def _moving(self, series: Series) -> dict[str, FileInput]:
+        return {"image": self._file("bias", series, "preproc"), "brain_mask": self._file("mask", series, "brain_mask")}
+
+    def _fixed(self, series: Series) -> dict[str, FileInput]:
+        return {f"reference_{field}": file for field, file in self._moving(series).items()}
+
+    def _chain(self, series: Series, space: OutputSpace) -> dict[str, FileInput]:
+        """Everything between a series' voxels and a space: its image and mask, the reference's, and the transforms."""
+        files = self._moving(series)
+        if space.kind != "native" and series is not self.reference:
+            files.update(self._fixed(self.reference))
+            files["to_reference"] = self._file("coregister", series, "to_reference")
+        if space.kind == "atlas":
+            files["to_atlas"] = self._file("atlas", self.reference, "to_atlas", space)
+        return files
+
+    def _interpolation(self, space: OutputSpace) -> dict[str, Any]:
+        parameters: dict[str, Any] = {} if space.kind == "native" else {"interpolation": self.settings.interpolation}
+        if space.kind == "atlas":
+            parameters["atlas"] = next(atlas.spec for atlas in self.context.spaces if atlas.output == space)
+        return parameters
+
+    def _uri(self, series: Series) -> str:
+        return output_uri(target("preproc", series).path)
+
+
+def _task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:
+    label = {"native": "", "reference": "/reference", "atlas": f"/{space.label}"}[space.kind]
+    if space.kind == "atlas" and space.resolution and step != "atlas":  # one transform serves all resolutions
+        label += f"_res-{space.resolution}"
+    return f"{step}/{series.name}{label}" + (f"/{variant}" if variant else "")
+
+
+def _between(made: Target, moving: str, fixed: str) -> Target:
+    """A transform's sidecar names both of its images."""
+    return replace(made, sidecar={**made.sidecar, "Sources": [moving, fixed], "From": moving, "To": fixed})
+
+
+def _transforms(files: Mapping[str, FileInput]) -> tuple[PurePosixPath, ...]:
+    """The transforms from an output space back to a series, in the order in which a point goes through them."""
+    return tuple(files[role].path for role in ("to_atlas", "to_reference") if role in files)

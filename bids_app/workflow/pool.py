@@ -1,0 +1,176 @@
+"""A pool of worker processes in which a worker that dies costs its own job alone.
+
+Each worker has a pipe of its own: nothing is shared between workers that a killed one could leave locked. Python's
+own pools end as a whole when one of their processes is killed, which on a cluster is what running out of memory does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+#: Runs one job in a worker: (job, report) -> result; `report` sends anything to the parent in between.
+Work = Callable[[Any, Callable[[Any], None]], Any]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Something that a job told while it ran."""
+
+    job: Any
+    message: Any
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The result of a job, or the error that it raised."""
+
+    job: Any
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Died:
+    """A job whose worker ended under it."""
+
+    job: Any
+    exit_code: int | None
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    job: Any = None
+
+
+class Pool:
+    """Workers that take jobs one after another.
+
+    Parameters
+    ----------
+    size
+        How many workers.
+    prepare
+        Called once in each worker before anything else (environment, threads); must be importable.
+    work
+        Called in a worker for each job; must be importable.
+    """
+
+    def __init__(self, size: int, prepare: Callable[[], Any], work: Work) -> None:
+        self._context = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
+        self._prepare = prepare
+        self._work = work
+        self._size = size
+        self._workers: list[_Worker] = []
+
+    def run(self, jobs: Iterator[Any]) -> Iterator[Reported | Finished | Died]:
+        """Do all jobs and yield what happens, as it happens. A job is taken from the iterator when a worker is free."""
+        try:
+            exhausted = False
+            while True:
+                while not exhausted and len(self._busy()) < self._size:
+                    job = next(jobs, None)
+                    if job is None:
+                        exhausted = True
+                    else:
+                        self._give(job)
+                if not self._busy():
+                    return
+                yield from self._events()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End all workers at once: idle ones by themselves, busy ones by a signal."""
+        for worker in self._workers:
+            if worker.job is not None:
+                _signal(worker, signal.SIGTERM)
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(timeout=3)
+            if worker.process.is_alive():
+                _signal(worker, signal.SIGKILL)
+                worker.process.join()
+        self._workers.clear()
+
+    def running(self) -> list[Any]:
+        """The jobs under way."""
+        return [worker.job for worker in self._busy()]
+
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.job is not None]
+
+    def _give(self, job: Any) -> None:
+        worker = next((worker for worker in self._workers if worker.job is None), None)
+        if worker is None:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=False)
+            process.start()
+            theirs.close()
+            worker = _Worker(process, ours)
+            self._workers.append(worker)
+        worker.job = job
+        worker.pipe.send(job)
+
+    def _events(self) -> Iterator[Reported | Finished | Died]:
+        by_pipe = {worker.pipe: worker for worker in self._busy()}
+        for ready in wait(list(by_pipe)):
+            worker = by_pipe[ready]  # type: ignore[index]
+            job = worker.job
+            try:
+                kind, content = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.process.join(timeout=5)
+                self._workers.remove(worker)
+                yield Died(job, worker.process.exitcode)
+                continue
+            if kind == "report":
+                yield Reported(job, content)
+            else:
+                worker.job = None
+                yield Finished(job, content) if kind == "result" else Finished(job, error=content)
+
+
+def _signal(worker: _Worker, number: int) -> None:
+    """Signal a worker and the processes that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.process.pid, number)
+
+
+def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
+    """A worker's life."""
+    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which ends its workers and what they started
+    _die_with_parent()
+    prepare()
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            pipe.send(("result", work(job, lambda message: pipe.send(("report", message)))))
+        except (BrokenPipeError, ConnectionError):
+            return
+        except Exception as error:
+            import traceback
+
+            error.add_note(traceback.format_exc())
+            try:
+                pipe.send(("error", error))
+            except Exception:  # an error that cannot be pickled
+                pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process when its parent is gone, killed for instance (Linux: PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

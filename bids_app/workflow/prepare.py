@@ -1,0 +1,168 @@
+"""Before the first minute of work: is everything there that the settings ask for? What is missing is said at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bids_app.assets import Space, find_hd_bet_weights, find_space
+from bids_app.inputs.content import file_sha256
+from bids_app.settings import Settings
+from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
+
+log = logging.getLogger("bids_app")
+
+USAGE, NO_INPUT, CANNOT_CREATE = 64, 66, 73
+
+
+class SetupError(Exception):
+    """A run that cannot start; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+def check_folders(settings: Settings) -> None:
+    """The output is a place of its own that can be written; the work folder lies in neither.
+
+    Raises
+    ------
+    SetupError
+        Code 73, with what to do.
+    """
+    source, output = settings.bids_dir.resolve(), settings.output_dir.resolve()
+    if output == source or source in output.parents:
+        raise SetupError(
+            f"the output {settings.output_dir} lies in the dataset {settings.bids_dir}, which is never written to; "
+            "give a folder outside it",
+            CANNOT_CREATE,
+        )
+    if settings.work_dir is not None:
+        work = settings.work_dir.resolve()
+        if work in (source, output) or source in work.parents or output in work.parents:
+            raise SetupError(
+                f"the work folder {settings.work_dir} must lie outside the dataset and the output", CANNOT_CREATE
+            )
+    if output.exists() and not output.is_dir():
+        raise SetupError(f"the output {settings.output_dir} is a file; give a folder", CANNOT_CREATE)
+    try:
+        kind = json.loads((output / "dataset_description.json").read_text(encoding="utf-8")).get("DatasetType", "raw")
+        if kind != "derivative":
+            raise SetupError(
+                f"the output {settings.output_dir} holds a raw dataset; were the two folders swapped?", CANNOT_CREATE
+            )
+    except (OSError, ValueError, AttributeError):
+        pass
+    if settings.masks is not None and not settings.masks.is_dir():
+        raise SetupError(f"--masks {settings.masks}: no such folder", NO_INPUT)
+
+
+def create_output(settings: Settings) -> None:
+    """Make the output folder, and make sure that it can be written to."""
+    output = settings.output_dir
+    probe = output / ".partial-probe"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise SetupError(
+            f"the output {output} cannot be written to: {error.strerror}; make it writable for this user", CANNOT_CREATE
+        ) from error
+
+
+def prepare(settings: Settings) -> RunContext:
+    """Find weights, masks and atlases, and fix the versions of the steps.
+
+    Raises
+    ------
+    SetupError, AssetError
+        Something is missing; the message names the remedies.
+    """
+    check_folders(settings)
+    home = settings.app_home or Path("/nonexistent")
+    default, other = _extractions(settings, home)
+    wanted = _wanted_spaces(settings)
+    spaces = tuple(_named(spec, find_space(spec, home, settings.templateflow_home)) for spec in wanted)
+    return RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces)
+
+
+def _wanted_spaces(settings: Settings) -> tuple[str, ...]:
+    return settings.output_spaces if {"atlas", "resample", "normalize"} & set(settings.steps) else ()
+
+
+def _named(spec: str, space: Space) -> AtlasSpace:
+    return atlas_space(Path(spec).name, space)
+
+
+def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction]:
+    """The run's way to brain masks, and that for contrasts which HD-BET was not trained on."""
+    from bids_app.steps.brain_mask import hd_bet, template
+
+    choice = settings.brain_extraction
+    by_template = Extraction("template", version=template.VERSION, reason=f"--brain-extraction {choice}")
+    if choice == "template" or "mask" not in settings.steps:
+        return by_template, by_template
+    weights = find_hd_bet_weights(settings.hd_bet_weights, home)
+    if weights is None and choice == "auto":
+        reason = "no HD-BET weights are at hand"
+        log.info("brain masks: template registration (%s; `bids_app fetch hd-bet` brings them)", reason)
+        chosen = Extraction("template", version=template.VERSION, reason=reason)
+        return chosen, chosen
+    if weights is None:
+        raise SetupError(
+            "HD-BET's weights are not at hand: fetch them with `bids_app fetch hd-bet`, or name their folder with "
+            "--hd-bet-weights (or the variable BIDS_APP_HD_BET_WEIGHTS); --brain-extraction template needs none",
+            NO_INPUT,
+        )
+    try:
+        hd_bet.check_weights(weights)
+        device = _device(settings.device)
+    except hd_bet.HdBetError as error:
+        raise SetupError(str(error), NO_INPUT) from error
+    mirroring = (device != "cpu" if settings.mirroring is None else settings.mirroring) and not settings.fast
+    log.info("brain masks: HD-BET on %s, mirroring %s", device, "on" if mirroring else "off")
+    content = "-".join(file_sha256(weights / name) for name in ("plans.json", "fold_all/checkpoint_final.pth"))
+    reason = "its weights are at hand" if choice == "auto" else "--brain-extraction hd-bet"
+    chosen = Extraction(
+        "hd-bet", content, hd_bet.VERSION, reason, weights=weights, device=device, mirroring=mirroring
+    )  # fmt: skip
+    fallback = Extraction("template", version=template.VERSION, reason="HD-BET was not trained on this contrast")
+    return chosen, fallback
+
+
+def _device(asked: str) -> str:
+    """The device that HD-BET runs on; `auto` is a GPU where there is one."""
+    from bids_app.steps.brain_mask.hd_bet import check_device
+
+    if asked != "auto":
+        return check_device(asked)
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+_MASK_NAME = re.compile(r"(?P<series>.+?)(_label-brain)?_desc-(?P<desc>[A-Za-z0-9]+)_mask\.nii(\.gz)?")
+
+
+def _given_masks(folder: Path | None) -> Mapping[str, Path]:
+    """The masks of `--masks`, by the name of the series that each belongs to.
+
+    Two ways of naming are known: ours (`sub-01_label-brain_desc-FLAIR_mask`) and that of most tools
+    (`sub-01_desc-brain_mask`, which belongs to the T1w image).
+    """
+    result: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*_mask.nii*")) if folder else ():
+        found = _MASK_NAME.fullmatch(path.name)
+        if found is None or "_space-" in path.name or "_label-face" in path.name or "_label-lesion" in path.name:
+            continue
+        suffix = "T1w" if found["desc"] == "brain" else found["desc"]
+        result[f"{found['series']}_{suffix}"] = path
+    if folder:
+        log.info("brain masks: %d given by --masks", len(result))
+    return result

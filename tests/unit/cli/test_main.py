@@ -1,0 +1,103 @@
+"""Exit codes and messages of the command line for wrong input; each says which, what and what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app.cli.main import run
+
+
+def _dataset(root: Path) -> Path:
+    anat = root / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    array = np.random.default_rng(0).integers(0, 100, (64, 64, 64)).astype(np.int16)
+    nib.Nifti1Image(array, np.diag([3, 3, 3, 1.0])).to_filename(anat / "sub-01_T1w.nii.gz")
+    return root
+
+
+def _environment(tmp_path: Path) -> dict[str, str]:
+    return {"BIDS_APP_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+
+
+CASES = [
+    (("missing", "out", "participant"), 66, "no such folder"),
+    (("empty", "out", "participant"), 16, "no sub- folder"),
+    (("data", "data/out", "participant"), 73, "never written to"),
+    (("data", "data", "participant"), 73, "never written to"),
+    (("data", "file", "participant"), 73, "is a file"),
+    (("data", "raw", "participant"), 73, "swapped"),
+    (("data", "out", "participant", "--participant-label", "99"), 18, "99"),
+    (("data", "out", "participant", "--brain-extraction", "hd-bet"), 66, "fetch hd-bet.*--hd-bet-weights"),
+    (("data", "out", "participant", "--hd-bet-weights", "nowhere"), 66, "nowhere"),
+    (("data", "out", "participant", "--output-spaces", "MNI152NLin2009cSym"), 66, "bids_app fetch"),
+    (("data", "out", "participant", "--output-spaces", "no/such.nii.gz"), 66, "no such image"),
+    (("data", "out", "participant", "--shard", "5/2"), 64, "I/N"),
+    (("data", "out", "participant", "--bids-filter-file", "file"), 64, "file"),
+    (("data", "out", "participant", "-w", "data/work"), 73, "outside"),
+    (("data", "out", "participant", "--masks", "nowhere"), 66, "no such folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_wrong_input_is_told_before_any_work(
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / "data")
+    _dataset(tmp_path / "raw")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("text")
+    assert run(words, _environment(tmp_path)) == code
+    error = capsys.readouterr().err
+    assert error.startswith("bids_app: ")
+    assert "Traceback" not in error
+    import re
+
+    assert re.search(message, error, re.DOTALL), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_lists_sessions_series_reference_and_rejections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    anat = _dataset(tmp_path / "data") / "sub-01" / "anat"
+    (anat / "sub-01_FLAIR.nii.gz").write_bytes((anat / "sub-01_T1w.nii.gz").read_bytes())
+    (anat / "sub-01_T2w.nii.gz").write_bytes(b"no image")
+    assert run(("data", "out", "participant", "--dry-run", "--json"), _environment(tmp_path)) == 0
+    (session,) = json.loads(capsys.readouterr().out)["sessions"]
+    assert session["reference"] == "sub-01/anat/sub-01_T1w.nii.gz"
+    assert [series["path"] for series in session["series"]] == [
+        "sub-01/anat/sub-01_FLAIR.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz",
+    ]  # fmt: skip
+    assert [rejected["path"] for rejected in session["rejected"]] == ["sub-01/anat/sub-01_T2w.nii.gz"]
+    assert session["tasks"] == {
+        "mask": 2, "deface": 2, "bias": 2, "coregister": 1, "atlas": 1, "resample": 6, "normalize": 6,
+    }  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from bids_app.cli.main import run\n"
+        "try: run(['--help'], {})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'ants', 'torch', 'nipype', 'SimpleITK', 'nibabel', 'numpy', 'pandas', 'bids', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "exit codes" in done.stdout

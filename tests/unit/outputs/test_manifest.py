@@ -1,0 +1,93 @@
+"""Manifests: what counts as finished, what is outdated, what is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bids_app.outputs.manifest import (
+    FileRecord,
+    InputRecord,
+    Manifest,
+    TaskRecord,
+    damaged_files,
+    files_present,
+    read_manifest,
+    record_inputs,
+    record_task,
+    remove_outdated,
+    task_key,
+)
+from bids_app.outputs.writer import write_bytes
+
+
+def _made(output: Path, path: str, content: bytes) -> FileRecord:
+    return FileRecord(path, write_bytes(output / path, content), len(content))
+
+
+def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
+    where = tmp_path / "logs" / "sub-01" / "manifest.json"
+    inputs = {"sub-01/anat/sub-01_T1w.nii.gz": InputRecord("stamp", "hash")}
+    task = TaskRecord("key", {"x": "y"}, (_made(tmp_path, "a.nii.gz", b"a"),), {"volume": 3})
+    record_inputs(where, inputs)
+    record_task(tmp_path, where, "mask/sub-01_T1w", task)
+    assert read_manifest(where) == Manifest(inputs, {"mask/sub-01_T1w": task})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 99}', b'{"format": 1, "inputs": 3, "tasks": {}}'])
+def test_an_unreadable_manifest_counts_as_empty(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    assert read_manifest(tmp_path / "manifest.json") == Manifest()
+
+
+def test_key_depends_on_everything_and_on_nothing_else() -> None:
+    key = task_key("mask", "1", {"a": 1, "b": 2}, {"p": "k"})
+    assert key == task_key("mask", "1", {"b": 2, "a": 1}, {"p": "k"})
+    others = [
+        task_key("bias", "1", {"a": 1, "b": 2}, {"p": "k"}),
+        task_key("mask", "2", {"a": 1, "b": 2}, {"p": "k"}),
+        task_key("mask", "1", {"a": 1, "b": 3}, {"p": "k"}),
+        task_key("mask", "1", {"a": 1, "b": 2}, {"p": "l"}),
+    ]
+    assert key not in others
+    assert len(set(others)) == 4
+
+
+def test_files_are_found_missing_truncated_and_altered(tmp_path: Path) -> None:
+    task = TaskRecord("k", {}, tuple(_made(tmp_path, name, b"content") for name in ("a", "b", "c", "d")))
+    assert files_present(tmp_path, task)
+    assert damaged_files(tmp_path, task) == []
+    (tmp_path / "a").unlink()
+    (tmp_path / "b").write_bytes(b"cont")
+    (tmp_path / "c").write_bytes(b"CONTENT")
+    assert not files_present(tmp_path, task)
+    assert damaged_files(tmp_path, task) == [("a", "missing"), ("b", "size changed"), ("c", "content changed")]
+
+
+def test_what_stands_on_a_replaced_task_is_removed_with_its_files(tmp_path: Path) -> None:
+    where = tmp_path / "manifest.json"
+    chain = {
+        "mask/s": TaskRecord("m2", {}, (_made(tmp_path, "mask", b"new"),)),
+        "bias/s": TaskRecord("b1", {"mask/s": "m1"}, (_made(tmp_path, "bias", b"old"),)),
+        "normalize/s/brainminmax": TaskRecord("n1", {"bias/s": "b1"}, (_made(tmp_path, "minmax", b"old"),)),
+        "mask/t": TaskRecord("t1", {}, (_made(tmp_path, "other", b"x"),)),
+        "resample/t/reference": TaskRecord("r1", {"reference": "old"}, (_made(tmp_path, "moved", b"x"),)),
+        "mask/gone": TaskRecord("g1", {}, (_made(tmp_path, "gone", b"x"),)),
+    }
+    for name, task in chain.items():
+        record_task(tmp_path, where, name, task)
+    removed = remove_outdated(tmp_path, where, frozenset({"s", "t"}), "s")
+    assert removed == ["bias/s", "mask/gone", "normalize/s/brainminmax", "resample/t/reference"]
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
+        "manifest.json", "mask", "other",
+    ]  # fmt: skip
+    assert sorted(read_manifest(where).tasks) == ["mask/s", "mask/t"]
+
+
+def test_a_task_that_makes_other_files_takes_its_old_ones_away(tmp_path: Path) -> None:
+    where = tmp_path / "manifest.json"
+    record_task(tmp_path, where, "atlas/s", TaskRecord("1", {}, (_made(tmp_path, "x.mat", b"a"),)))
+    record_task(tmp_path, where, "atlas/s", TaskRecord("2", {}, (_made(tmp_path, "x.h5", b"b"),)))
+    assert not (tmp_path / "x.mat").exists()
+    assert (tmp_path / "x.h5").exists()

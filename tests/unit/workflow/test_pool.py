@@ -1,0 +1,56 @@
+"""The pool: results, errors, reports, and a worker that is killed costs its own job alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from bids_app.workflow.pool import Died, Finished, Pool, Reported
+
+
+def _prepare() -> None:
+    os.environ["PREPARED"] = "yes"
+
+
+def _work(job: int, report: Callable[[Any], None]) -> tuple[int, str]:
+    report(f"began {job}")
+    if job == 3:
+        raise ValueError("three")
+    if job == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job * job, os.environ["PREPARED"]
+
+
+def test_every_job_is_accounted_for() -> None:
+    events = list(Pool(2, _prepare, _work).run(iter(range(1, 9))))
+    results = {event.job: event.result for event in events if isinstance(event, Finished) and event.error is None}
+    assert results == {job: (job * job, "yes") for job in (1, 2, 4, 6, 7, 8)}
+    assert [str(event.error) for event in events if isinstance(event, Finished) and event.error] == ["three"]
+    assert [(event.job, event.exit_code) for event in events if isinstance(event, Died)] == [(5, -signal.SIGKILL)]
+    told = sorted(event.message for event in events if isinstance(event, Reported))
+    assert told == [f"began {job}" for job in range(1, 9)]
+
+
+def test_jobs_are_taken_only_when_a_worker_is_free() -> None:
+    taken: list[int] = []
+
+    def jobs() -> Any:
+        for job in (10, 20, 30, 40):
+            taken.append(job)
+            yield job
+
+    pool = Pool(1, _prepare, _work)
+    first = next(event for event in pool.run(jobs()) if isinstance(event, Finished))
+    assert first.job == 10
+    assert taken == [10]
+
+
+def test_workers_are_gone_after_closing() -> None:
+    pool = Pool(1, _prepare, _work)
+    run = pool.run(iter([1, 2]))
+    next(run)
+    processes = [worker.process for worker in pool._workers]
+    run.close()
+    assert all(not process.is_alive() for process in processes)
