@@ -116,6 +116,11 @@ def to_raw_grid(array: NDArray[Any], raw: Any) -> NDArray[Any]:
     return np.ascontiguousarray(apply_orientation(array, back))
 
 
+def on_raw_grid(image: Any, raw: Any) -> Image:
+    """A conformed image put back on the grid and axes of the raw image that it comes from."""
+    return new_image(to_raw_grid(np.asanyarray(image.dataobj), raw), grid_affine(raw))
+
+
 def new_image(array: NDArray[Any], affine: Affine) -> Image:
     """A NIfTI image with sform and qform both set to `affine` (code 1, scanner), units mm and seconds."""
     image = Image(array, affine)

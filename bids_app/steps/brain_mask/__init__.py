@@ -1,0 +1,42 @@
+"""Brain extraction: one module a method, and what every method's mask goes through afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.steps.images import Image, like, mask_of, voxel_ml
+
+Mask = NDArray[np.bool_]
+
+
+def largest_component(mask: NDArray[Any]) -> Mask:
+    """The largest face-connected part of a mask; an empty mask stays empty. Of two equal ones the first is taken."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask)
+    if count <= 1:
+        return np.asarray(mask, bool)
+    return np.asarray(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1)
+
+
+def fill_holes(mask: NDArray[Any]) -> Mask:
+    """A mask without cavities: background that is not face-connected to the outside becomes mask.
+
+    The first and last slices count as background's outside too: a ventricle cut by the field of view stays open.
+    """
+    from scipy import ndimage
+
+    return np.asarray(ndimage.binary_fill_holes(mask))
+
+
+def clean_mask(image: Image) -> Image:
+    """The largest component of a mask image with its holes filled (uint8 0 and 1, the same grid)."""
+    return like(fill_holes(largest_component(mask_of(image))).astype(np.uint8), image)
+
+
+def volume_ml(mask_image: Any) -> float:
+    """Volume of a mask in millilitres."""
+    return float(mask_of(mask_image).sum()) * voxel_ml(mask_image)

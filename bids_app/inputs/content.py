@@ -1,0 +1,88 @@
+"""Reading an accepted image in full: is it usable, and which bytes are it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from bids_app.inputs.headers import HeaderError, read_header
+from bids_app.inputs.series import Header, Series
+from bids_app.steps.images import ImageError, conform
+
+_BLOCK = 2**20
+#: Room for header extensions between the header and the voxels.
+_MAX_EXTENSIONS = 64 * 2**20
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes as 64 hexadecimal digits, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_content(series: Series) -> tuple[Any | None, str | None]:
+    """Read every voxel of a series: the image (raw grid, data type and scaling) and None, or None and the reason.
+
+    An image that is returned is one that `bids_app.steps.images.conform` accepts.
+    """
+    try:
+        return read_image(series.path), None
+    except (HeaderError, ImageError) as error:
+        return None, str(error)
+
+
+def read_image(path: Path) -> Any:
+    """The image in a NIfTI file, every voxel of it read, and its gzip checksum compared.
+
+    Raises
+    ------
+    HeaderError, ImageError
+        The file or its voxels cannot be used; the message says why, for a user.
+    """
+    header = read_header(path)  # before anything allocates what the header promises
+    try:
+        image: Any = _uncompressed(path, header) if path.name.endswith(".gz") else nib.load(path)
+        with np.errstate(all="ignore"):
+            voxels = np.asanyarray(image.dataobj)
+    except EOFError:
+        raise ImageError("it ends early: the file is truncated; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ImageError(f"its gzip stream is corrupt ({error}); copy the file again") from None
+    except OSError as error:
+        if error.errno is None:  # nibabel found fewer bytes than the header promises
+            raise ImageError("it ends early: fewer voxels than its header promises; copy it again") from None
+        raise ImageError(f"it cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise ImageError("it does not fit into the memory") from None
+    except (ImageFileError, HeaderDataError, ValueError) as error:
+        raise ImageError(f"it is not a usable NIfTI image: {error}") from None
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).any():
+        raise ImageError("no voxel has a finite value: the image is empty")
+    with np.errstate(all="ignore"):
+        conform(image)
+    return image
+
+
+def _uncompressed(path: Path, header: Header) -> Any:
+    """The image in a gzip file, read once to its very end, where the checksum stands; no more is kept than promised."""
+    most = math.prod(header.shape) * np.dtype(header.dtype).itemsize + _MAX_EXTENSIONS
+    content = bytearray()
+    with gzip.open(path) as stream:
+        while block := stream.read(_BLOCK):
+            if len(content) < most:
+                content += block
+    sizes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")}
+    kind = nib.Nifti2Image if 540 in sizes else nib.Nifti1Image
+    return kind.from_bytes(bytes(content))

@@ -1,0 +1,138 @@
+"""A BIDS dataset, its subjects by the file system alone, and a lazy walk over its sessions.
+
+The walk reads folders itself: that takes a small part of the time and memory of an index of the dataset, honours
+`.bidsignore`, and sees what an index hides (misnamed files). pybids answers the filter queries where its database is
+given (`database`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_app.inputs.acceptance import Rule
+from bids_app.inputs.errors import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE, InputError
+from bids_app.inputs.metadata import read_json_object
+from bids_app.inputs.series import Session
+from bids_app.inputs.walker import Ignore, Walker, entries_of
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a dataset is walked, and by which rule series are accepted.
+
+    Labels come with or without their prefix. `shard` (I, N) counts from 1. `database_dir` is where a pybids database
+    is, or will be made, to answer `filters`; without filters it is not opened.
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shard: tuple[int, int] = (1, 1)
+    acceptance: Rule = "lenient"
+    database_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The root of a BIDS dataset and its `dataset_description.json`."""
+
+    root: Path
+    name: str
+    description: Mapping[str, Any]
+
+
+def open_dataset(root: Path) -> Dataset:
+    """Open a BIDS dataset.
+
+    Raises
+    ------
+    InputError
+        No such folder (66), no permission (74), or no BIDS dataset in it (16); the message says what to do.
+    """
+    try:
+        if not root.exists():
+            raise InputError(f"{root}: no such folder; the first argument is the BIDS dataset", NO_INPUT)
+        if not root.is_dir():
+            raise InputError(f"{root} is not a folder; the first argument is the BIDS dataset", NO_INPUT)
+        names = {entry.name for entry in os.scandir(root)}
+    except PermissionError:
+        raise InputError(f"{root}: permission denied; let the user of this process read it", IO_ERROR) from None
+    if not any(name.startswith("sub-") and (root / name).is_dir() for name in names):
+        raise InputError(
+            f"{root} has no sub- folder: it is not the root of a BIDS dataset, or holds no participant; "
+            "give the folder that dataset_description.json lies in"
+        )
+    if "dataset_description.json" not in names:
+        raise InputError(
+            f"{root} has no dataset_description.json: not a BIDS dataset; add one with at least "
+            '{"Name": "...", "BIDSVersion": "1.10.0"}'
+        )
+    description, problem = read_json_object(root / "dataset_description.json")
+    if problem and not description:
+        raise InputError(f"{root / 'dataset_description.json'}: {problem}; it needs at least Name and BIDSVersion")
+    name = description.get("Name")
+    return Dataset(root, name if isinstance(name, str) and name.strip() else root.resolve().name, description)
+
+
+def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
+    """The labels of the selected subjects (without `sub-`), sorted, by the names of the folders alone.
+
+    Raises
+    ------
+    InputError
+        A label that the dataset does not have (18), or an impossible shard (64).
+    """
+    ignored = Ignore.of(dataset.root)
+    found = sorted(
+        entry.name.removeprefix("sub-")
+        for entry in entries_of(dataset.root)
+        if entry.name.startswith("sub-") and entry.is_dir() and not ignored(entry.name + "/")
+    )
+    if selection.participants:
+        labels = {label.removeprefix("sub-") for label in selection.participants}
+        unknown = sorted(labels - set(found))
+        if unknown:
+            raise InputError(
+                f"no such participant in {dataset.root}: {', '.join(unknown)}; {_some(found)}", NOTHING_MATCHES
+            )
+        found = [label for label in found if label in labels]
+    index, count = selection.shard
+    if not 1 <= index <= count:
+        raise InputError(f"--shard {index}/{count}: the first number runs from 1 to the second", USAGE)
+    return [label for label in found if shard_of(label, count) == index]
+
+
+def shard_of(subject: str, count: int) -> int:
+    """The shard (1 to `count`) of a subject, by its label alone: it stays when other subjects come or go."""
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8]) % count + 1
+
+
+def walk(dataset: Dataset, selection: Selection | None = None) -> Iterator[Session]:
+    """The sessions of the selected subjects, one after another; nothing of a past one is kept.
+
+    A session without any structural series, accepted or rejected, is left out.
+
+    Raises
+    ------
+    InputError
+        As `list_subjects`; at the end, when there was no session at all (18; not for one shard of several).
+    """
+    selection = selection or Selection()
+    walker = Walker(dataset.root, selection)
+    found = False
+    for session in walker.walk(list_subjects(dataset, selection)):
+        found = True
+        yield session
+    if not found and selection.shard[1] == 1:
+        of_sessions = f" in session(s) {', '.join(selection.sessions)}" if selection.sessions else ""
+        raise InputError(f"no structural image in {dataset.root}{of_sessions}: nothing to do", NOTHING_MATCHES)
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:10])
+    return f"it has {shown}" + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")

@@ -1,0 +1,242 @@
+"""Reading the header of a NIfTI file, and finding what is wrong with it, without reading a voxel."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+
+from bids_app.inputs.series import Header
+from bids_app.steps.images import ImageError, grid_affine
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_HEADER_BYTES = (348, 540)  # NIfTI-1 and NIfTI-2: sizeof_hdr is the first number of either
+#: Deflate cannot shrink by more than 1032 (zlib technical details); what a header promises beyond that is not there.
+_MAX_DEFLATE_RATIO = 1032
+#: No head image has more voxels along an axis, or in all (8 GiB as float32).
+_MAX_AXIS = 4096
+_MAX_VOXELS = 2**31
+#: Nor is a voxel a metre long or a head a hundred metres from the scanner's centre.
+_MAX_EDGE_MM = 1000.0
+_MAX_OFFSET_MM = 1e5
+#: The last code that the NIfTI standard gives a meaning to (5: a template other than Talairach's and MNI's).
+_LAST_FORM_CODE = 5
+#: The slice normal's largest component below which a plane counts as oblique (MR-RATE dataset guide).
+_OBLIQUE_BELOW = 0.9
+#: Axes whose spacing is within 5 % of the largest count as equally thick.
+_SAME_SPACING = 1.05
+_PLANES = ("sagittal", "coronal", "axial")
+_UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI-1 xyzt_units: metres, micrometres
+
+
+class HeaderError(ValueError):
+    """A file that is no usable NIfTI image; the message says why, for a user."""
+
+
+def read_header(path: Path) -> Header:
+    """The header of a NIfTI-1 or NIfTI-2 file (`.nii` or `.nii.gz`); a few hundred bytes are read.
+
+    Raises
+    ------
+    HeaderError
+        The file is not there (an annexed file not fetched), unreadable, empty, not gzip, not NIfTI, shorter than its
+        header promises, of absurd dimensions, not of three real dimensions, complex or RGB, or without a usable affine.
+    """
+    size = _file_size(path)
+    header = _parse(_first_bytes(path, compressed=path.name.endswith(".gz")))
+    shape = _checked_shape(header)
+    dtype = header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise HeaderError(f"its voxels are {_dtype_name(header)}, not one real number each")
+    _check_promised_size(header, shape, size, compressed=path.name.endswith(".gz"))
+    affine = _affine(header)
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    fov = spacing * shape[:3]
+    _check_units(header, fov)
+    return Header(
+        shape=shape,
+        spacing_mm=_rounded(spacing, 5),
+        orientation=_orientation(affine, spacing),
+        plane=_plane(affine, spacing),
+        fov_mm=_rounded(fov, 3),
+        dtype=dtype.name,
+    )
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise HeaderError(
+                "the file is a link to content that is not here; fetch it with "
+                f"`datalad get '{path.name}'` or `git annex get '{path.name}'` in its folder"
+            ) from None
+        raise HeaderError("the file is not there any more") from None
+    except OSError as error:
+        raise HeaderError(f"the file cannot be read: {error.strerror}") from None
+
+
+def _first_bytes(path: Path, compressed: bool) -> bytes:
+    """The first 540 uncompressed bytes, or all there are."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+            if not start:
+                raise HeaderError("the file is empty (0 bytes)")
+            if not compressed:
+                if start.startswith(_GZIP_MAGIC):
+                    raise HeaderError("it is gzip-compressed, yet its name ends in .nii; rename it to .nii.gz")
+                return start[:540]
+            if not start.startswith(_GZIP_MAGIC):
+                raise HeaderError(_not_gzip(start))
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _read_some(stream)
+    except HeaderError:
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise HeaderError("its gzip stream ends early or is corrupt within the header; copy the file again") from None
+    except OSError as error:
+        raise HeaderError(f"the file cannot be read: {error.strerror or error}") from None
+
+
+def _read_some(stream: gzip.GzipFile) -> bytes:
+    """Up to 540 bytes; what comes before an early end is still a header that can be judged."""
+    chunks = b""
+    try:
+        while len(chunks) < 540 and (chunk := stream.read1(540 - len(chunks))):
+            chunks += chunk
+    except EOFError:
+        if len(chunks) < 348:
+            raise
+    return chunks
+
+
+def _not_gzip(start: bytes) -> str:
+    if _sizeof_header(start):
+        return "it is not compressed, yet its name ends in .nii.gz; rename it to .nii"
+    if start.startswith(b"/annex/objects/") or b"annex/objects/" in start[:200]:
+        return "it is a pointer to content that is not here; fetch it with `datalad get` or `git annex get`"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the content with `git lfs pull`"
+    return "it is not a gzip file, although its name ends in .nii.gz"
+
+
+def _sizeof_header(start: bytes) -> tuple[int, str] | None:
+    """The size of the header and its byte order, when it is one of NIfTI's."""
+    if len(start) < 4:
+        return None
+    for order in "<>":
+        size = int(struct.unpack(order + "i", start[:4])[0])
+        if size in _HEADER_BYTES:
+            return size, order
+    return None
+
+
+def _parse(start: bytes) -> Any:
+    found = _sizeof_header(start)
+    if found is None:
+        raise HeaderError("it is not a NIfTI file (no NIfTI header)")
+    size, order = found
+    if len(start) < size:
+        raise HeaderError(f"it ends early: only {len(start)} bytes of a header of {size}")
+    kind = nib.Nifti1Header if size == 348 else nib.Nifti2Header
+    try:
+        header = kind(start[:size], endianness=order, check=False)
+        header.get_data_dtype()
+    except (HeaderDataError, ValueError, KeyError) as error:
+        raise HeaderError(f"its NIfTI header is invalid: {error}") from None
+    magic = bytes(header["magic"].tobytes())[:3]
+    if magic not in (b"n+1", b"n+2"):
+        raise HeaderError("it is not a single-file NIfTI image (wrong magic string); convert it to .nii.gz")
+    for code in ("sform_code", "qform_code"):  # repaired as nibabel repairs them when it loads the image
+        if not 0 <= int(header[code]) <= _LAST_FORM_CODE:
+            header[code] = 0
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
+    return header
+
+
+def _checked_shape(header: Any) -> tuple[int, ...]:
+    """The shape with trailing axes of length one dropped down to three; absurd ones raise."""
+    dim = [int(value) for value in header["dim"]]
+    if not 1 <= dim[0] <= 7:
+        raise HeaderError(f"its header says {dim[0]} dimensions")
+    shape = dim[1 : dim[0] + 1]
+    if min(shape) < 1 or max(shape) > _MAX_AXIS or math.prod(shape) > _MAX_VOXELS:
+        raise HeaderError(f"its header says an absurd shape: {'x'.join(map(str, shape))}")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) < 3:
+        raise HeaderError(f"it has {len(shape)} dimensions ({'x'.join(map(str, shape))}); three are needed")
+    if len(shape) > 4:
+        raise HeaderError(f"it has {len(shape)} dimensions ({'x'.join(map(str, shape))}); one volume is needed")
+    return tuple(shape)
+
+
+def _check_promised_size(header: Any, shape: tuple[int, ...], size: int, compressed: bool) -> None:
+    offset = float(header["vox_offset"])
+    if not math.isfinite(offset) or offset < 0:
+        raise HeaderError("its header says a meaningless place of the voxels (vox_offset)")
+    promised = int(offset) + math.prod(shape) * header.get_data_dtype().itemsize
+    if size * (_MAX_DEFLATE_RATIO if compressed else 1) < promised:
+        raise HeaderError(f"it ends early: its header promises {promised} bytes and the file has {size}; copy it again")
+
+
+def _affine(header: Any) -> Any:
+    try:
+        with np.errstate(all="ignore"):
+            coded = int(header["sform_code"]) or int(header["qform_code"])
+            raw = SimpleNamespace(header=header, affine=None if coded else header.get_base_affine())
+            affine = grid_affine(raw)
+    except ImageError as error:
+        raise HeaderError(str(error)) from None
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
+        raise HeaderError(f"its header has no usable orientation: {error}") from None
+    if np.abs(affine[:3, :3]).max() > _MAX_EDGE_MM or np.abs(affine[:3, 3]).max() > _MAX_OFFSET_MM:
+        raise HeaderError("its header says an absurd voxel size or position")
+    return affine
+
+
+def _check_units(header: Any, fov: Any) -> None:
+    """Metres or micrometres in a header whose field of view makes sense only in them."""
+    factor = _UNIT_MM.get(int(header["xyzt_units"]) & 7)
+    if factor and not 30 <= fov.max() <= 1000 and 30 <= fov.max() * factor <= 1000:
+        unit = "metres" if factor > 1 else "micrometres"
+        raise HeaderError(f"its voxel sizes are in {unit}; rewrite the header in millimetres")
+
+
+def _orientation(affine: Any, spacing: Any) -> str:
+    """Where the axes point to; nibabel's answer, without its decomposition where every axis has its own direction."""
+    cosines = affine[:3, :3] / spacing
+    world = [int(row) for row in np.abs(cosines).argmax(axis=0)]
+    if sorted(world) != [0, 1, 2]:
+        return "".join(nib.aff2axcodes(affine))
+    return "".join(("LR", "PA", "IS")[row][int(cosines[row, axis] > 0)] for axis, row in enumerate(world))
+
+
+def _plane(affine: Any, spacing: Any) -> str:
+    """The plane of the slices: across the axis of the largest spacing (the third, where none is largest)."""
+    thick = [axis for axis in range(3) if spacing[axis] * _SAME_SPACING >= spacing.max()]
+    axis = thick[0] if len(thick) == 1 else 2
+    normal = np.abs(affine[:3, axis]) / spacing[axis]
+    dominant = int(normal.argmax())
+    return _PLANES[dominant] if normal[dominant] >= _OBLIQUE_BELOW else "oblique"
+
+
+def _dtype_name(header: Any) -> str:
+    dtype = header.get_data_dtype()
+    return "complex" if dtype.kind == "c" else "RGB" if dtype.fields is not None else dtype.name
+
+
+def _rounded(values: Any, decimals: int) -> tuple[float, float, float]:
+    x, y, z = (round(float(value), decimals) for value in values)
+    return x, y, z

@@ -1,0 +1,197 @@
+"""A series (one image file with its sidecar), a session (the series of one visit), and their BIDS names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Entities that a structural or diffusion image may carry: BIDS short key -> long name (that pybids and filter files
+#: use), in the order in which BIDS 1.10 wants them in a file name.
+ENTITY_NAMES: Mapping[str, str] = {
+    "sub": "subject",
+    "ses": "session",
+    "sample": "sample",
+    "task": "task",
+    "acq": "acquisition",
+    "nuc": "nucleus",
+    "voi": "volume",
+    "ce": "ceagent",
+    "trc": "tracer",
+    "rec": "reconstruction",
+    "dir": "direction",
+    "run": "run",
+    "mod": "modality",
+    "echo": "echo",
+    "flip": "flip",
+    "inv": "inv",
+    "mt": "mt",
+    "part": "part",
+    "chunk": "chunk",
+}
+_ENTITY = re.compile(r"([a-z]+)-([a-zA-Z0-9+]+)", re.ASCII)
+_SUFFIX = re.compile(r"[a-zA-Z0-9]+", re.ASCII)
+_INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "chunk"})
+#: Names that contrasts have in the wild, and ours.
+_CONTRAST_OF_SUFFIX: Mapping[str, str] = {"swi": "SWI", "SWI": "SWI", "PD": "PDw", "T2star": "T2starw"}
+#: Suffixes of gradient-echo images of which a susceptibility-weighted one may be made known by `acq-` or `rec-` only.
+_GRADIENT_ECHO = frozenset({"T2starw", "T2star", "GRE"})
+
+
+class BadNameError(ValueError):
+    """A file name that BIDS does not allow; the message says which part of it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image says, before a voxel is read; axes are those of the file."""
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    orientation: str  # where the axes point to, such as "LAS"
+    plane: str  # "axial", "sagittal", "coronal" or "oblique"
+    fov_mm: tuple[float, float, float]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image file of a session, with its sidecar, header and the decision about it."""
+
+    path: Path
+    relative: str  # posix, relative to the dataset root
+    entities: tuple[tuple[str, str], ...]  # BIDS short keys, in file name order
+    suffix: str
+    datatype: str
+    extension: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # the sidecar, inheritance applied
+    header: Header | None = None
+    rejection: str | None = None  # None: accepted; else the reason, in words for a user
+    unreadable: bool = False  # rejected because the file is broken: something to mend, not a choice
+    warnings: tuple[str, ...] = ()  # what is odd about its sidecar or name and does not stop it
+
+    @property
+    def name(self) -> str:
+        """The file name without its extension."""
+        return self.path.name.removesuffix(self.extension)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the series is processed."""
+        return self.rejection is None
+
+    def entity(self, key: str) -> str | None:
+        """The value of an entity by its BIDS short key (`"run"`), or None."""
+        return dict(self.entities).get(key)
+
+    @property
+    def contrast(self) -> str:
+        """The contrast: the suffix, with the names that SWI, PDw and T2starw have in the wild made one."""
+        if self.suffix in _GRADIENT_ECHO and any("swi" in (self.entity(key) or "").lower() for key in ("acq", "rec")):
+            return "SWI"
+        return _CONTRAST_OF_SUFFIX.get(self.suffix, self.suffix)
+
+    @property
+    def contrast_agent(self) -> bool:
+        """Whether a contrast agent was given: `ce-`, or the sidecar's `ContrastBolusIngredient`."""
+        if self.entity("ce"):
+            return True
+        ingredient = self.metadata.get("ContrastBolusIngredient")
+        return isinstance(ingredient, str) and ingredient.strip().lower() not in ("", "none", "no", "n/a")
+
+    @property
+    def run(self) -> int:
+        """The number of the run; 0 where the name has none."""
+        value = self.entity("run") or "0"
+        return int(value) if value.isdigit() else 0
+
+
+@dataclass(frozen=True)
+class Session:
+    """The structural series of one visit of one participant; `session` is None where the dataset has no `ses-`."""
+
+    subject: str
+    session: str | None
+    series: tuple[Series, ...]
+    rejected: tuple[Series, ...]
+
+    @property
+    def label(self) -> str:
+        """`sub-01_ses-1`, or `sub-01` without sessions."""
+        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session is not None else "")
+
+
+@dataclass(frozen=True)
+class ParsedName:
+    """The parts of a BIDS file name."""
+
+    entities: tuple[tuple[str, str], ...]
+    suffix: str
+    extension: str
+
+
+def split_extension(file_name: str) -> tuple[str, str]:
+    """The name and the extension of an image or sidecar file; `.nii.gz` is one extension."""
+    for extension in (".nii.gz", ".nii", ".json"):
+        if file_name.endswith(extension):
+            return file_name.removesuffix(extension), extension
+    stem, dot, extension = file_name.partition(".")
+    return stem, dot + extension
+
+
+def parse_entities(stem: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The entities and the suffix of a BIDS name without its extension; a sidecar may have no entity at all.
+
+    Raises
+    ------
+    BadNameError
+        A part is not `key-value`, a key is unknown or there twice, an index is not a number, or no suffix.
+    """
+    *parts, suffix = stem.split("_")
+    entities: list[tuple[str, str]] = []
+    for part in parts:
+        match = _ENTITY.fullmatch(part)
+        if match is None:
+            raise BadNameError(f"'{part}' in its name is not a key-value pair of letters and digits")
+        key, value = match.groups()
+        if key not in ENTITY_NAMES:
+            raise BadNameError(f"'{key}-' in its name is not an entity that BIDS knows for MRI")
+        if key in dict(entities):
+            raise BadNameError(f"'{key}-' is in its name twice")
+        if key in _INDEX_ENTITIES and not value.isdigit():
+            raise BadNameError(f"'{part}' in its name must be a number")
+        entities.append((key, value))
+    if _SUFFIX.fullmatch(suffix) is None:
+        raise BadNameError("its name does not end in a suffix such as _T1w")
+    return tuple(entities), suffix
+
+
+def parse_name(file_name: str, subject: str, session: str | None) -> ParsedName:
+    """The parts of an image's file name, checked against the folders that it lies in.
+
+    Raises
+    ------
+    BadNameError
+        Not a BIDS name, or one of another participant or session.
+    """
+    stem, extension = split_extension(file_name)
+    entities, suffix = parse_entities(stem)
+    found = dict(entities)
+    if not entities or entities[0][0] != "sub":
+        raise BadNameError(f"its name does not begin with sub-{subject}")
+    if found["sub"] != subject:
+        raise BadNameError(f"it is named for sub-{found['sub']} and lies in the folder of sub-{subject}")
+    if found.get("ses") != session:
+        where = f"the folder of ses-{session}" if session is not None else "a folder without ses-"
+        named = f"for ses-{found['ses']}" if "ses" in found else "without ses-"
+        raise BadNameError(f"it is named {named} and lies in {where}")
+    return ParsedName(entities, suffix, extension)
+
+
+def in_bids_order(entities: tuple[tuple[str, str], ...]) -> bool:
+    """Whether the entities stand in the order that BIDS wants."""
+    order = list(ENTITY_NAMES)
+    places = [order.index(key) for key, _ in entities]
+    return places == sorted(places)

@@ -1,0 +1,201 @@
+"""One subject at a time: its folders, the files in them, and the decision about each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_app.inputs.acceptance import name_rejection, rejection
+from bids_app.inputs.database import Database
+from bids_app.inputs.errors import IO_ERROR, InputError
+from bids_app.inputs.filters import wanted
+from bids_app.inputs.headers import HeaderError, read_header
+from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
+from bids_app.inputs.participants import ages
+from bids_app.inputs.series import BadNameError, Series, Session, in_bids_order, parse_name, split_extension
+
+if TYPE_CHECKING:
+    from bids_app.inputs.dataset import Selection
+
+#: Folders of a session that hold structural images or their relatives; the others are other kinds of data.
+DATATYPES = ("anat", "dwi", "swi")
+_IMAGE_EXTENSIONS = (".nii.gz", ".nii")
+#: Images in formats that BIDS does not allow, worth a word to the user.
+_FOREIGN_EXTENSIONS = (".img", ".img.gz", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".dcm", ".mnc")
+#: Subjects that a database is asked for at once: a query costs as much for one as for many.
+_WINDOW = 500
+
+
+class Ignore:
+    """The patterns of `.bidsignore`, in the syntax of `.gitignore`."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        from pathspec import GitIgnoreSpec
+
+        self._spec = GitIgnoreSpec.from_lines(lines)
+
+    @classmethod
+    def of(cls, root: Path) -> Ignore:
+        try:
+            return cls((root / ".bidsignore").read_text(encoding="utf-8", errors="replace").splitlines())
+        except OSError:
+            return cls(())
+
+    def __call__(self, relative: str) -> bool:
+        return self._spec.match_file(relative)
+
+
+class Walker:
+    """What is the same for all subjects: the root's sidecars, the ignored patterns, the ages."""
+
+    def __init__(self, root: Path, selection: Selection) -> None:
+        self._root = root
+        self._selection = selection
+        self._ignored = Ignore.of(root)
+        self._wanted_sessions = {label.removeprefix("ses-") for label in selection.sessions}
+        self._root_sidecars = self._sidecars(root)
+        self._ages = ages(root) if selection.acceptance == "mr-rate" else {}
+        self._database = (
+            Database(root, selection.database_dir) if selection.filters and selection.database_dir else None
+        )
+        self._known: frozenset[str] = frozenset()
+        self._filtered: frozenset[str] = frozenset()
+
+    def walk(self, subjects: Sequence[str]) -> Iterator[Session]:
+        """The sessions of the subjects, one after another."""
+        for start in range(0, len(subjects), _WINDOW):
+            window = subjects[start : start + _WINDOW]
+            if self._database:
+                self._known = self._database.known(window)
+                self._filtered = self._database.wanted(window, self._selection.filters)
+            for subject in window:
+                yield from self._sessions(subject)
+
+    def _sessions(self, subject: str) -> Iterator[Session]:
+        """The sessions of one subject: first what lies outside any session folder, then the sessions by label."""
+        folder = self._root / f"sub-{subject}"
+        try:
+            folders = sorted(
+                entry.name.removeprefix("ses-")
+                for entry in entries_of(folder)
+                if entry.name.startswith("ses-") and entry.is_dir()
+            )
+        except InputError as error:
+            yield Session(subject, None, (), (self._unreadable(folder, error),))
+            return
+        labels = [None, *folders]
+        if self._wanted_sessions:
+            labels = [label for label in folders if label in self._wanted_sessions]
+        levels = [self._root_sidecars, self._sidecars(folder)]
+        for label in labels:
+            series = sorted(self._series(subject, label, levels), key=lambda one: one.relative)
+            if series:
+                accepted = tuple(one for one in series if one.accepted)
+                yield Session(subject, label, accepted, tuple(one for one in series if not one.accepted))
+
+    def _series(self, subject: str, session: str | None, levels: Sequence[Sequence[Sidecar]]) -> Iterator[Series]:
+        folder = self._root / f"sub-{subject}"
+        if session is not None:
+            folder = folder / f"ses-{session}"
+            try:
+                levels = [*levels, self._sidecars(folder)]
+            except InputError as error:
+                yield self._unreadable(folder, error)
+                return
+        for datatype in DATATYPES:
+            place = folder / datatype
+            try:
+                names = self._file_names(place)
+            except InputError as error:
+                yield self._unreadable(place, error)
+                continue
+            if not names:
+                continue
+            here = [*levels, sidecars_in(place, names)]
+            for name in names:
+                if name.endswith(_IMAGE_EXTENSIONS):
+                    series = self._one(place / name, subject, session, datatype, here)
+                    if name.endswith(".nii") and name + ".gz" in names:
+                        series = replace(series, rejection=f"the same image is there as {name}.gz")
+                    yield series
+                elif name.lower().endswith((*_IMAGE_EXTENSIONS, *_FOREIGN_EXTENSIONS)):
+                    yield self._refused(place / name, datatype, "not a NIfTI file (.nii.gz or .nii); convert it")
+
+    def _one(
+        self, path: Path, subject: str, session: str | None, datatype: str, levels: Sequence[Sequence[Sidecar]]
+    ) -> Series:
+        try:
+            name = parse_name(path.name, subject, session)
+        except BadNameError as error:
+            return self._refused(path, datatype, f"not a BIDS name: {error}")
+        metadata, warnings = inherit(name, levels, self._root)
+        if not in_bids_order(name.entities):
+            warnings.append("the entities in its name are not in the order of BIDS")
+        series = Series(
+            path=path,
+            relative=path.relative_to(self._root).as_posix(),
+            entities=name.entities,
+            suffix=name.suffix,
+            datatype=datatype,
+            extension=name.extension,
+            metadata=metadata,
+            warnings=tuple(warnings),
+        )
+        reason = name_rejection(name, datatype)
+        reason = reason or self._filter_rejection(series)
+        if reason is not None:
+            return replace(series, rejection=reason)
+        try:
+            series = replace(series, header=read_header(path))
+        except HeaderError as error:
+            return replace(series, rejection=str(error), unreadable=True)
+        age = self._ages.get((subject, session), self._ages.get((subject, None)))
+        return replace(series, rejection=rejection(series, self._selection.acceptance, age))
+
+    def _filter_rejection(self, series: Series) -> str | None:
+        if self._database is None:
+            return None if wanted(series, self._selection.filters) else "left out by the BIDS filter"
+        if series.relative in self._filtered:
+            return None
+        if series.relative in self._known:
+            return "left out by the BIDS filter"
+        return "not in the pybids database; delete the database to make it anew"
+
+    def _refused(self, path: Path, datatype: str, reason: str) -> Series:
+        """A file whose name tells nothing."""
+        relative = path.relative_to(self._root).as_posix()
+        stem, extension = split_extension(path.name)
+        return Series(path, relative, (), stem.rpartition("_")[2], datatype, extension, rejection=reason)
+
+    def _unreadable(self, folder: Path, error: InputError) -> Series:
+        """A folder that cannot be listed, in the place of the series in it: it fails alone."""
+        return self._refused(folder, "", error.message.removeprefix(f"{folder} "))
+
+    def _sidecars(self, folder: Path) -> tuple[Sidecar, ...]:
+        return sidecars_in(folder, self._file_names(folder, ".json"))
+
+    def _file_names(self, folder: Path, extension: str = "") -> list[str]:
+        """The names of the files in a folder that `.bidsignore` does not name, sorted; broken links are among them."""
+        inside = "" if folder == self._root else folder.relative_to(self._root).as_posix() + "/"
+        return sorted(
+            entry.name
+            for entry in entries_of(folder)
+            if entry.name.endswith(extension)
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
+            and not self._ignored(inside + entry.name)
+        )
+
+
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing when it is not there or not a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}", IO_ERROR) from None

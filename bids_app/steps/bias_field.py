@@ -1,0 +1,173 @@
+"""Bias field: N4 (Tustison et al. 2010), estimated inside the brain on a coarse grid, evaluated once at full resolution.
+
+N4 models log field as a cubic B-spline. It is estimated on a subsampled copy of the box around the brain; the spline's
+control points are recovered from it exactly and the spline is evaluated on the image's own grid, one axis at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .images import Affine, Image, ImageError, array_of, like, mask_of, new_image, spacing_mm, to_itk
+
+VERSION = "1"
+
+_ORDER = 3  # cubic B-spline, as N4 has it
+_BINS = 200  # N4's own
+#: Voxels below this share of the brain's median are not used: air, and noise whose logarithm stretches the histogram.
+_DARKEST = 0.05
+
+
+@dataclass(frozen=True)
+class N4Settings:
+    """What N4 is run with; lengths in mm, `fwhm` in units of the logarithm of the intensity."""
+
+    shrink_mm: float = 4.0
+    iterations: tuple[int, ...] = (50, 50, 50, 50)
+    convergence: float = 1e-4
+    fwhm: float = 0.15
+    spline_distance_mm: float = 200.0
+    wiener_noise: float = 0.01
+    dilation_mm: float = 2.0
+
+
+def n4_settings(contrast: str, contrast_agent: bool = False) -> N4Settings:
+    """N4's settings for a contrast, given as BIDS suffix."""
+    if contrast_agent:
+        return N4Settings(dilation_mm=0.0)
+    if contrast == "FLAIR":
+        return N4Settings(iterations=(50, 50, 50))
+    return N4Settings()
+
+
+def bias_field(image: Image, brain_mask: Image, settings: N4Settings, *, threads: int = 1) -> Image:
+    """Estimate the bias field of an image.
+
+    Parameters
+    ----------
+    image, brain_mask
+        Conformed, on one grid. Voxels that are zero, negative or nearly dark are not used.
+
+    Returns
+    -------
+    float32 field on the grid of `image`: image = field x corrected image. Its geometric mean in the brain is 1; outside
+    the neighbourhood of the brain it is continued constant and never leaves the range that it has there.
+
+    Raises
+    ------
+    ImageError
+        The brain mask is empty, on another grid, or holds too few positive voxels.
+    """
+    brain = mask_of(brain_mask)
+    array = array_of(image)
+    if brain.shape != array.shape:
+        raise ImageError(f"the brain mask's shape {brain.shape} is not the image's {array.shape}")
+    spacing = np.asarray(spacing_mm(image))
+    if not brain.any():
+        raise ImageError("the brain mask is empty: no bias field can be estimated")
+    region = _dilated(brain, spacing, settings.dilation_mm)
+    usable = region & (array > _DARKEST * np.median(array[brain])) & (array > 0)
+    factors = [max(1, int(settings.shrink_mm / edge + 0.5)) for edge in spacing]  # thick slices: factor 1, kept
+    first, last = _box(region)
+    window = tuple(slice(int(a), int(b) + 1, n) for a, b, n in zip(first, last, factors, strict=True))
+    coarse = np.ascontiguousarray(array[window])
+    coarse_usable = np.ascontiguousarray(usable[window])
+    if coarse_usable.sum() < 500:
+        raise ImageError("fewer than 500 usable voxels in the brain mask: no bias field can be estimated")
+    step_mm = spacing * factors
+    log_coarse, elements = _n4(coarse, coarse_usable, step_mm, settings, threads)
+    log_field = _continued(log_coarse, elements, first, factors, array.shape)
+    log_field -= log_field[brain].mean(dtype=np.float64)
+    around = log_field[region]
+    return like(np.exp(np.clip(log_field, around.min(), around.max())).astype(np.float32), image)
+
+
+def correct(image: Image, field: Image) -> Image:
+    """Divide an image by its bias field, everywhere: float32, on the image's grid."""
+    return like(array_of(image) / array_of(field), image)
+
+
+def _n4(
+    array: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    step_mm: NDArray[np.float64],
+    settings: N4Settings,
+    threads: int,
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Log field on the coarse grid, and the number of spline elements along each axis at the last level."""
+    import SimpleITK as sitk
+
+    affine: Affine = np.diag([*step_mm, 1.0])
+    extent_mm = (np.asarray(array.shape) - 1) * step_mm
+    elements = [max(1, int(extent / settings.spline_distance_mm + 0.5)) for extent in extent_mm]
+    picture = to_itk(new_image(array, affine))
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations(list(settings.iterations))
+    n4.SetConvergenceThreshold(settings.convergence)
+    n4.SetBiasFieldFullWidthAtHalfMaximum(settings.fwhm)
+    n4.SetWienerFilterNoise(settings.wiener_noise)
+    n4.SetNumberOfHistogramBins(_BINS)
+    n4.SetSplineOrder(_ORDER)
+    n4.SetNumberOfControlPoints([count + _ORDER for count in elements])
+    n4.SetNumberOfThreads(threads)
+    n4.Execute(picture, to_itk(new_image(usable.astype(np.uint8), affine)))
+    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(picture)).transpose(2, 1, 0).astype(np.float64)
+    return log_field, [count * 2 ** (len(settings.iterations) - 1) for count in elements]
+
+
+def _continued(
+    log_coarse: NDArray[np.float64],
+    elements: list[int],
+    first: NDArray[np.int64],
+    factors: list[int],
+    shape: tuple[int, ...],
+) -> NDArray[np.float64]:
+    """Evaluate the spline behind the samples `log_coarse` on the whole grid, constant beyond the samples' box."""
+    result = log_coarse
+    for axis in range(3):
+        samples = log_coarse.shape[axis]
+        if samples == 1:
+            weights = np.ones((shape[axis], 1))
+        else:
+            at_samples = _basis(np.linspace(0.0, 1.0, samples), elements[axis])
+            voxels = (np.arange(shape[axis]) - first[axis]) / (factors[axis] * (samples - 1))
+            weights = _basis(np.clip(voxels, 0.0, 1.0), elements[axis]) @ np.linalg.pinv(at_samples)
+        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+    return result
+
+
+def _basis(position: NDArray[np.float64], elements: int) -> NDArray[np.float64]:
+    """Uniform cubic B-spline basis on 0..1 in `elements` pieces: a row a position, a column a control point."""
+    scaled = position * elements
+    piece = np.minimum(scaled.astype(int), elements - 1)
+    t = scaled - piece
+    weights = np.stack(
+        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
+    ) / 6  # fmt: skip
+    result = np.zeros((len(position), elements + _ORDER))
+    for offset in range(_ORDER + 1):
+        result[np.arange(len(position)), piece + offset] = weights[:, offset]
+    return result
+
+
+def _dilated(mask: NDArray[np.bool_], spacing: NDArray[np.float64], distance_mm: float) -> NDArray[np.bool_]:
+    """Every voxel whose centre lies within `distance_mm` of the mask's voxels."""
+    from scipy.ndimage import distance_transform_edt
+
+    if distance_mm <= 0:
+        return mask
+    first, last = _box(mask)
+    reach = np.ceil(distance_mm / spacing).astype(int)
+    window = tuple(slice(max(0, int(a - r)), int(b + r) + 1) for a, b, r in zip(first, last, reach, strict=True))
+    result = np.zeros_like(mask)
+    result[window] = distance_transform_edt(~mask[window], sampling=spacing) <= distance_mm
+    return result
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last index of a mask along each axis."""
+    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    return np.array([index[0] for index in where]), np.array([index[-1] for index in where])

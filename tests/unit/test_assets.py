@@ -1,0 +1,446 @@
+"""Weights and templates: found where they lie, fetched whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app import assets
+from bids_app.assets import AssetError
+from bids_app.steps.images import mask_of, new_image
+
+RECORD = {"dataset.json": {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "brain": 1}}}
+PLANS = {"configurations": {"3d_fullres": {}}}
+
+
+class Server:
+    """An archive on this machine: what it answers for a path, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.break_off_after: int | None = None
+        self.asked: list[str] = []
+        served = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                served.asked.append(path)
+                content = served.files.get(path)
+                if content is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: served.break_off_after] if path.endswith(("zip", "gz")) else content)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    served = Server()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+
+
+def archive(top: str = "", without: str = "", **extra: bytes) -> bytes:
+    """A zip of a model folder; `extra`: more members."""
+    checkpoint = io.BytesIO()
+    with zipfile.ZipFile(checkpoint, "w") as file:  # torch's own container is a zip file
+        file.writestr("data.pkl", b"weights" * 1000)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        members = {
+            "dataset.json": json.dumps(RECORD["dataset.json"]),
+            "plans.json": json.dumps(PLANS),
+            "fold_all/checkpoint_final.pth": checkpoint.getvalue(),
+        }
+        for name, member in members.items():
+            if name != without:
+                file.writestr(top + name, member)
+        for name, member in extra.items():
+            file.writestr(name, member)
+    return content.getvalue()
+
+
+def publish(server: Server, content: bytes, *, md5: str | None = None) -> str:
+    """Put an archive and the record that publishes its checksum on the server; its address."""
+    entry = {
+        "key": "release.zip",
+        "size": len(content),
+        "checksum": "md5:" + (md5 or hashlib.md5(content).hexdigest()),
+    }
+    record = {"files": [entry], "metadata": {"license": {"id": "cc-by-nc-4.0"}}}
+    server.files = {
+        "/api/records/7": json.dumps(record).encode(),
+        "/records/7/files/release.zip": content,
+    }
+    return f"{server.url}/records/7/files/release.zip?download=1"
+
+
+def nothing_but(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir()) if home.exists() else []
+
+
+def test_home_is_where_the_environment_says_and_is_not_created(tmp_path: Path) -> None:
+    assert assets.home({"BIDS_APP_HOME": str(tmp_path / "a"), "HOME": "/h"}) == tmp_path / "a"
+    assert assets.home({"XDG_DATA_HOME": "/d", "HOME": "/h"}) == Path("/d/bids_app")
+    assert assets.home({"HOME": "/h"}) == Path("/h/.local/share/bids_app")
+    assert assets.home({}) == Path("/.local/share/bids_app")
+    assert nothing_but(tmp_path) == []
+
+
+def test_weights_are_found_in_the_order_given_fetched_hd_bets_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    home = tmp_path / "home"
+    own = tmp_path / "user" / "hd-bet_params" / "release_2.0.0"
+    assert assets.find_hd_bet_weights(None, home) is None
+    assert assets.find_hd_bet_weights(tmp_path / "given", home) == tmp_path / "given"
+    for folder in (own, home / "hd-bet"):
+        (folder / "fold_all").mkdir(parents=True)
+        (folder / "fold_all" / "checkpoint_final.pth").write_bytes(b"x")
+        assert assets.find_hd_bet_weights(None, home) == folder
+
+
+def test_the_address_is_hd_bets_own() -> None:
+    from HD_BET.paths import ZENODO_DOWNLOAD_URL, folder_with_parameter_files
+
+    assert assets.HD_BET_URL == ZENODO_DOWNLOAD_URL
+    assert Path(folder_with_parameter_files).parts[-2:] == ("hd-bet_params", "release_2.0.0")
+
+
+@pytest.mark.parametrize("top", ["", "release/"])
+def test_weights_are_fetched_verified_and_shown_with_their_licence(server: Server, tmp_path: Path, top: str) -> None:
+    content = archive(top)
+    said: list[str] = []
+    seen: list[tuple[int, int | None]] = []
+    home = tmp_path / "home"
+
+    folder = assets.fetch_hd_bet(
+        home,
+        accept_license=True,
+        url=publish(server, content),
+        progress=lambda done, total: seen.append((done, total)),
+        say=said.append,
+    )
+
+    assert folder == home / "hd-bet"
+    assert nothing_but(home) == ["hd-bet"]
+    assert json.loads((folder / "plans.json").read_text()) == PLANS
+    with zipfile.ZipFile(folder / "fold_all" / "checkpoint_final.pth") as checkpoint:
+        assert checkpoint.read("data.pkl") == b"weights" * 1000
+    assert seen[-1] == (len(content), len(content))
+    assert "CC BY-NC 4.0" in said[0]
+    assert "second-hand" in said[0]
+    assert "cc-by-nc-4.0" in said[1]
+    server.asked.clear()
+    assert assets.fetch_hd_bet(home, accept_license=False, url=f"{server.url}/gone") == folder
+    assert server.asked == []  # what is there and good is not fetched again
+
+
+def test_a_licence_that_is_not_accepted_stops_before_the_network(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match=r"(?s)CC BY-NC 4\.0.*--accept-license") as caught:
+        assets.fetch_hd_bet(tmp_path / "home", accept_license=False, url=publish(server, archive()))
+    assert caught.value.code == 64
+    assert server.asked == []
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_pinned_sha256_counts_instead_of_the_published_checksum(server: Server, tmp_path: Path) -> None:
+    content = archive()
+    url = publish(server, content, md5="0" * 32)
+    digest = hashlib.sha256(content).hexdigest()
+    with pytest.raises(AssetError, match="sha256 checksum") as caught:
+        assets.fetch_hd_bet(tmp_path, accept_license=True, url=url, sha256="1" * 64)
+    assert caught.value.code == 75
+    assert assets.fetch_hd_bet(tmp_path, accept_license=True, url=url, sha256=digest.upper()).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "code", "said"),
+    [
+        (archive(), {"md5": "0" * 32}, 75, "md5 checksum is .* 0{32} was expected"),
+        (archive(), {"break_off_after": 300}, 75, "300 of .* bytes came"),
+        (archive()[:300], {}, 75, "not a whole zip archive"),
+        (archive(without="plans.json"), {}, 75, "no plans.json in it"),
+        (b"<html>sign in</html>", {}, 75, "not a whole zip archive"),
+    ],
+)
+def test_a_bad_download_leaves_nothing(
+    server: Server, tmp_path: Path, content: bytes, changes: dict, code: int, said: str
+) -> None:
+    url = publish(server, content, md5=changes.get("md5"))
+    server.break_off_after = changes.get("break_off_after")
+    with pytest.raises(AssetError, match=said) as caught:
+        assets.fetch_hd_bet(tmp_path / "home", accept_license=True, url=url)
+    assert caught.value.code == code
+    assert nothing_but(tmp_path / "home") == []
+    assert assets.find_hd_bet_weights(None, tmp_path / "home") is None
+
+
+def test_members_that_point_out_of_the_archive_are_not_written(server: Server, tmp_path: Path) -> None:
+    content = archive(top="../../release/", **{"../../evil": b"x", "/tmp/evil-of-bids-app-test": b"x"})
+    folder = assets.fetch_hd_bet(tmp_path / "a" / "b" / "home", accept_license=True, url=publish(server, content))
+    assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "fold_all", "plans.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "checkpoint_final.pth",
+        "dataset.json",
+        "plans.json",
+    ]
+    assert not Path("/tmp/evil-of-bids-app-test").exists()
+
+
+def test_what_was_left_half_done_is_replaced(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "hd-bet").mkdir()
+    (tmp_path / "hd-bet" / "dataset.json").write_text("{")
+    folder = assets.fetch_hd_bet(tmp_path, accept_license=True, url=publish(server, archive()))
+    assert nothing_but(tmp_path) == ["hd-bet"]
+    assert json.loads((folder / "dataset.json").read_text()) == RECORD["dataset.json"]
+
+
+def test_several_jobs_at_once_do_not_break_it(server: Server, tmp_path: Path) -> None:
+    url = publish(server, archive())
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(assets.fetch_hd_bet, tmp_path, accept_license=True, url=url) for _ in range(6)]
+    assert {job.result() for job in jobs} == {tmp_path / "hd-bet"}
+    assert nothing_but(tmp_path) == ["hd-bet"]
+
+
+def test_no_network_no_file_no_checksum_and_no_room_have_their_codes(server: Server, tmp_path: Path) -> None:
+    cases = {
+        "http://127.0.0.1:9/records/7/files/release.zip": (75, "is there a network"),
+        f"{server.url}/records/8/files/release.zip": (66, "404"),
+        f"{server.url}/release.zip": (64, "sha256"),
+        "release.zip": (64, "sha256"),
+    }
+    for url, (code, said) in cases.items():
+        with pytest.raises(AssetError, match=said) as caught:
+            assets.fetch_hd_bet(tmp_path / "home", accept_license=True, url=url)
+        assert caught.value.code == code, url
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(AssetError, match="BIDS_APP_HOME") as caught:
+        assets.fetch_hd_bet(tmp_path / "file" / "home", accept_license=True, url=publish(server, archive()))
+    assert caught.value.code == 73
+
+
+# --- spaces -----------------------------------------------------------------------------------------------------------
+
+
+def ball(shape: tuple[int, int, int] = (60, 64, 58), spacing: float = 3.0) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+    """A head of 100 around a brain of 150 to 250, and the brain's mask (about 1.5 litres)."""
+    centre = (np.array(shape) - 1) / 2
+    radius = np.sqrt(((np.moveaxis(np.indices(shape), 0, -1) - centre) ** 2).sum(axis=-1)) * spacing
+    brain = radius < 71
+    voxels = np.where(brain, 250 - radius, np.where(radius < 86, 100, 0)).astype(np.float32)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -centre * spacing
+    return new_image(voxels, affine), new_image(brain.astype(np.uint8), affine)
+
+
+@pytest.fixture
+def template_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A prepared TemplateFlow home: res-01 is there, res-02 only as the empty files of the client, and a cohort."""
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    root = tmp_path / "templates"
+    head, mask = ball()
+    name = "MNI152NLin2009cAsym"
+    (root / f"tpl-{name}").mkdir(parents=True)
+    nib.save(head, root / f"tpl-{name}" / f"tpl-{name}_res-01_T1w.nii.gz")
+    nib.save(mask, root / f"tpl-{name}" / f"tpl-{name}_res-01_desc-brain_mask.nii.gz")
+    (root / f"tpl-{name}" / f"tpl-{name}_res-02_T1w.nii.gz").touch()
+    (root / f"tpl-{name}" / f"tpl-{name}_res-02_desc-brain_mask.nii.gz").touch()
+    (root / f"tpl-{name}" / "template_description.json").write_text('{"License": "CC0"}')
+    cohort = root / "tpl-MNIInfant" / "cohort-2"
+    cohort.mkdir(parents=True)
+    for resolution, spacing in ((1, 3.0), (2, 6.0)):
+        head, mask = ball((30, 32, 30), spacing) if resolution == 2 else ball()
+        nib.save(head, cohort / f"tpl-MNIInfant_cohort-2_res-{resolution}_T2w.nii.gz")
+        nib.save(mask, cohort / f"tpl-MNIInfant_cohort-2_res-{resolution}_desc-brain_mask.nii.gz")
+    return root
+
+
+def test_the_embedded_space_is_always_there(tmp_path: Path) -> None:
+    space = assets.find_space("MNI152NLin2009aSym", tmp_path, None)
+    assert (space.name, space.resolution, space.standard, space.head) == (assets.EMBEDDED, "1", True, None)
+    shape, affine = assets.space_grid(space)
+    assert shape == (197, 233, 189)
+    np.testing.assert_array_equal(affine, nib.affines.from_matvec(np.eye(3), [-98, -134, -72]))
+    brain, mask = assets.load_space(space)
+    assert brain.get_data_dtype() == np.float32
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(brain.affine, affine)
+    assert mask_of(mask).sum() / 1000 == pytest.approx(1886.5, abs=0.1)  # ml: voxels > 0 of nilearn's file
+    np.testing.assert_array_equal(np.asanyarray(brain.dataobj) > 0, mask_of(mask))
+    assert nothing_but(tmp_path) == []
+
+
+def test_a_coarser_grid_of_the_embedded_space_covers_it(tmp_path: Path) -> None:
+    space = assets.find_space("MNI152NLin2009aSym:res-2", tmp_path, None)
+    shape, affine = assets.space_grid(space)
+    assert space.resolution == "2"
+    assert shape == (99, 117, 95)
+    np.testing.assert_array_equal(affine, nib.affines.from_matvec(np.diag([2, 2, 2]), [-98, -134, -72]))
+    assert assets.load_space(space)[0].shape == (197, 233, 189)  # what is registered to stays at 1 mm
+
+
+def test_a_templateflow_space_is_found_by_its_files_alone(template_home: Path, tmp_path: Path) -> None:
+    before = sorted(template_home.rglob("*"))
+    space = assets.find_space("MNI152NLin2009cAsym", tmp_path / "home", template_home)
+    assert (space.name, space.resolution, space.license, space.standard) == ("MNI152NLin2009cAsym", "1", "CC0", True)
+    brain, mask = assets.load_space(space)
+    np.testing.assert_array_equal(mask_of(mask), mask_of(ball()[1]))
+    assert np.asanyarray(brain.dataobj)[~mask_of(mask)].max() == 0  # the head around it is gone
+    assert np.asanyarray(brain.dataobj)[mask_of(mask)].min() > 150
+    assert assets.find_space("MNI152NLin2009cAsym:res-01", tmp_path / "home", template_home) == space
+    assert sorted(template_home.rglob("*")) == before
+    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "user").exists()
+
+
+def test_cohort_and_resolution_choose_the_files(template_home: Path, tmp_path: Path) -> None:
+    fine = assets.find_space("MNIInfant:cohort-2", tmp_path, template_home)
+    coarse = assets.find_space("MNIInfant:res-2:cohort-2", tmp_path, template_home)
+    assert (fine.cohort, fine.resolution, coarse.cohort, coarse.resolution) == ("2", "1", "2", "2")
+    assert assets.space_grid(fine)[0] == (60, 64, 58)
+    assert assets.space_grid(coarse)[0] == (30, 32, 30)
+    np.testing.assert_allclose(np.diag(assets.space_grid(coarse)[1]), [6, 6, 6, 1])
+
+
+def test_fetched_templates_are_found_in_our_home(template_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    template_home.rename(tmp_path / "home" / "templateflow")
+    assert assets.find_space("MNI152NLin2009cAsym", tmp_path / "home", None).resolution == "1"
+    assert assets.fetch_space("MNI152NLin2009cAsym", tmp_path / "home", url="http://127.0.0.1:9").name == (
+        "tpl-MNI152NLin2009cAsym"
+    )  # nothing is asked of the network
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "said"),
+    [
+        ("MNI152NLin2009cAsym:res-2", 66, "bids_app fetch MNI152NLin2009cAsym:res-2"),  # there as an empty file only
+        ("MNIInfant", 66, "bids_app fetch MNIInfant"),
+        ("Nowhere", 66, "bids_app fetch Nowhere"),
+        ("MNIInfant:age-2", 64, "age-2"),
+        ("MNIInfant:res-", 64, "res-"),
+        ("MNI152NLin2009aSym:res-native", 64, "1 to 8 whole millimetres"),
+        ("no/such/image.nii.gz", 66, "there is no such image"),
+        ("", 66, "there is no such image"),
+    ],
+)
+def test_a_missing_space_is_said_with_what_brings_it(
+    template_home: Path, tmp_path: Path, spec: str, code: int, said: str
+) -> None:
+    with pytest.raises(AssetError, match=said) as caught:
+        assets.find_space(spec, tmp_path / "home", template_home)
+    assert caught.value.code == code
+    assert caught.value.message == str(caught.value)
+
+
+@pytest.mark.parametrize("mask_name", ["my-atlas_T1w_mask.nii.gz", "my-atlas_desc-brain_mask.nii"])
+def test_a_head_at_a_path_takes_the_mask_beside_it(tmp_path: Path, mask_name: str) -> None:
+    head, mask = ball()
+    nib.save(head, tmp_path / "my-atlas_T1w.nii.gz")
+    with pytest.raises(AssetError, match=r"my-atlas_T1w_mask\.nii\.gz") as caught:
+        assets.find_space(str(tmp_path / "my-atlas_T1w.nii.gz"), tmp_path, None)
+    assert caught.value.code == 66
+    nib.save(mask, tmp_path / mask_name)
+
+    space = assets.find_space(str(tmp_path / "my-atlas_T1w.nii.gz"), tmp_path, None)
+
+    assert (space.name, space.resolution, space.standard) == ("myatlasT1w", None, False)
+    assert space.head == tmp_path / "my-atlas_T1w.nii.gz"
+    np.testing.assert_array_equal(mask_of(assets.load_space(space)[1]), mask_of(mask))
+
+
+def test_a_brain_at_a_path_needs_no_mask(tmp_path: Path) -> None:
+    head, mask = ball()
+    nib.save(new_image(np.asanyarray(head.dataobj) * mask_of(mask), head.affine), tmp_path / "brain.nii")
+    space = assets.find_space(str(tmp_path / "brain.nii"), tmp_path, None)
+    np.testing.assert_array_equal(mask_of(assets.load_space(space)[1]), mask_of(mask))
+    assert space.head is None
+
+
+def test_an_image_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    head, mask = ball()
+    nib.save(head, tmp_path / "head.nii.gz")
+    nib.save(new_image(mask_of(mask)[1:].astype(np.uint8), head.affine), tmp_path / "head_mask.nii.gz")
+    with pytest.raises(AssetError, match=r"head_mask.nii.gz: not on the grid of head.nii.gz"):
+        assets.find_space(str(tmp_path / "head.nii.gz"), tmp_path, None)
+    whole = (tmp_path / "head.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AssetError, match=r"cut.nii.gz: cannot be read"):
+        assets.find_space(str(tmp_path / "cut.nii.gz"), tmp_path, None)
+
+
+def _nifti(image: nib.Nifti1Image) -> bytes:
+    return gzip.compress(image.to_bytes(), mtime=0)
+
+
+@pytest.mark.slow
+def test_a_space_is_fetched_through_templateflows_client(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    head, mask = ball()
+    name, home = "MNI152NLin2009cAsym", tmp_path / "home"
+    server.files = {
+        f"/tpl-{name}/tpl-{name}_res-02_T1w.nii.gz": _nifti(head),
+        f"/tpl-{name}/tpl-{name}_res-02_desc-brain_mask.nii.gz": _nifti(mask),
+    }
+
+    folder = assets.fetch_space(f"{name}:res-2", home, url=server.url)
+
+    assert folder == home / "templateflow" / f"tpl-{name}"
+    assert sorted(server.asked) == sorted(server.files)  # the needed files and no other
+    assert nothing_but(home) == ["templateflow"]
+    assert nothing_but(folder) == [
+        "LICENSE",
+        "template_description.json",
+        f"tpl-{name}_res-02_T1w.nii.gz",
+        f"tpl-{name}_res-02_desc-brain_mask.nii.gz",
+    ]
+    space = assets.find_space(f"{name}:res-2", home, None)
+    assert "Louis Collins" in space.license
+    np.testing.assert_array_equal(mask_of(assets.load_space(space)[1]), mask_of(mask))
+    assert not (tmp_path / "user").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "code", "said"),
+    [
+        ("MNI152NLin2009cAsym", 75, "is there a network"),
+        ("NoSuchTemplate", 66, "TemplateFlow has no brain of that name"),
+        ("MNIInfant", 66, "TemplateFlow has no brain of that name"),  # it needs a cohort
+    ],
+)
+def test_a_space_that_cannot_be_fetched_leaves_nothing(tmp_path: Path, spec: str, code: int, said: str) -> None:
+    with pytest.raises(AssetError, match=said) as caught:
+        assets.fetch_space(spec, tmp_path / "home", url="http://127.0.0.1:9")
+    assert caught.value.code == code
+    assert nothing_but(tmp_path / "home") == []
