@@ -2,10 +2,10 @@
 
     python training/head_template.py LABELMAPS bids_app/data/head_template
 
-LABELMAPS is the folder of whole-head label maps (seg_*.nii.gz, FreeSurfer numbers inside the brain, 5xx outside it) that
-SynthSeg trains on (Billot et al. 2023). Every map is painted like a T1-weighted image, aligned by its brain (affine) to the
-MNI152NLin2009aSym brain that nilearn ships, and averaged; the brain masks are averaged into a probability. The result is
-the same byte for byte each time.
+LABELMAPS is the folder of whole-head label maps (seg_*.nii.gz, FreeSurfer numbers inside the brain, 5xx outside it)
+that SynthSeg trains on (Billot et al. 2023). Every map is painted like a T1-weighted image, aligned by its brain
+(affine) to the MNI152NLin2009aSym brain that nilearn ships, and averaged; the brain masks are averaged into a
+probability. The result is the same byte for byte each time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bids_app.steps.registration import register
 
 # FreeSurfer's labels of brain tissue, ventricles and lesions; 24, the CSF around the brain, is not one of them.
 BRAIN = (
-    2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 25, 26, 28, 30, 31, 41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53,
-    54, 57, 58, 60, 62, 63, 72, 77, 85,
+    2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 25, 26, 28, 30, 31, 41, 42, 43, 44, 46, 47, 49, 50, 51, 52,
+    53, 54, 57, 58, 60, 62, 63, 72, 77, 85,
 )  # fmt: skip
 CEREBELLUM = (7, 8, 46, 47)
 # Intensities of a T1-weighted image, white matter 110 as in FreeSurfer; a right label takes the value of its left one.

@@ -42,6 +42,8 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
     )
     parser.add_argument("--accept-license", action="store_true", help="accept the licence of HD-BET's weights")
     arguments = parser.parse_args(words)
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     from bids_app.assets import HD_BET_LICENSE, fetch_hd_bet, fetch_space, home
 
     where = home(environment)
@@ -49,11 +51,20 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
         if what != "hd-bet":
             print(f"{what}: {fetch_space(what, where)}")
             continue
-        print(HD_BET_LICENSE)
         accepted = arguments.accept_license
         if not accepted and sys.stdin.isatty():
+            print(HD_BET_LICENSE)
             accepted = input("Do you accept this licence? [y/N] ").strip().lower() in ("y", "yes")
-        print(f"HD-BET's weights: {fetch_hd_bet(where, accept_license=accepted)}")
+        columns = (TextColumn("HD-BET's weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            folder = fetch_hd_bet(
+                where,
+                accept_license=accepted,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                say=bar.console.print,
+            )
+        print(f"HD-BET's weights: {folder}")
     return 0
 
 

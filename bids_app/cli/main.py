@@ -83,3 +83,4 @@ def _configure_logging(verbose: int) -> None:
     level = logging.INFO if verbose == 0 else logging.DEBUG
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("bids_app").setLevel(level)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # odd headers are told in the series table

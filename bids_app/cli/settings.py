@@ -79,6 +79,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         result["hd_bet_weights"] = Path(weights)
     if templates := environment.get("TEMPLATEFLOW_HOME"):
         result["templateflow_home"] = Path(templates)
+    elif cache := environment.get("XDG_CACHE_HOME"):
+        result["templateflow_home"] = Path(cache) / "templateflow"
     return result
 
 

@@ -48,7 +48,7 @@ Made by bids_app {version} from the dataset named in `dataset_description.json`.
 | `logs/` | per session: manifest of finished work with hashes, errors |
 | `docs/methods.md` | text for a paper's methods section, with references |
 
-Without `space-` a file is on the grid of its own scan. The sidecar (`.json`) of each says from what and how it was made.
+Without `space-` a file is on the grid of its own scan. Its sidecar (`.json`) says from what and how it was made.
 """
 
 

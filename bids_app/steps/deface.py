@@ -141,7 +141,7 @@ def uncovered_face(image: Image, brain_mask: Image, face: Image) -> float:
     points = nib.affines.apply_affine(brain_mask.affine, np.argwhere(head)) - plane.touch
     centre = nib.affines.apply_affine(brain_mask.affine, np.argwhere(brain).mean(axis=0)) - plane.touch
     side, height, ahead = (points - centre) @ plane.lateral, points @ up, points @ front
-    seen = (np.abs(side) < 45) & (height < 0) & (height > -100)
+    seen = (np.abs(side) < 45) & (height < 0) & (height > -100) & (ahead > -40)  # further back: ears and neck
     if not seen.any():
         return 0.0
     cell = (side[seen] // 3 + 100) * 1000 + (height[seen] // 3 + 100)
@@ -162,11 +162,11 @@ def _face_plane(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> _FaceP
     surface, on_border = _surface(brain)
     if len(surface) < 10:
         raise ImageError("the brain mask is empty or tiny: there is no brain to find the face from")
-    lateral = _lateral_axis(affine)
+    points = nib.affines.apply_affine(affine, surface)
+    lateral = _lateral_axis(points, affine)
     anterior = np.array([0.0, 1.0, 0.0]) - lateral[1] * lateral
     anterior /= np.linalg.norm(anterior)
     axes = np.stack([anterior, np.cross(lateral, anterior)])
-    points = nib.affines.apply_affine(affine, surface)
     profile = points @ axes.T
     try:
         corners = ConvexHull(profile).vertices
@@ -193,10 +193,36 @@ def _face_plane(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> _FaceP
     return _FacePlane(normal @ axes, forward @ axes, lateral, touch @ axes + lateral * (points.mean(axis=0) @ lateral))
 
 
-def _lateral_axis(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The patient's left-to-right: the grid's own first axis, which the operator aligned with the head."""
-    axis = np.asarray(affine, dtype=float)[:3, 0]
-    return axis / np.linalg.norm(axis)
+def _lateral_axis(points: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The head's left-to-right: the normal of the plane in which the brain mirrors onto itself best.
+
+    Sought with Nelder and Mead's simplex from the grid's own first axis, which the operator aligned with the head; a
+    mirror plane further than 30 degrees from it is not believed.
+    """
+    from scipy.optimize import minimize
+    from scipy.spatial import KDTree
+
+    start = np.asarray(affine, dtype=float)[:3, 0] / np.linalg.norm(np.asarray(affine)[:3, 0])
+    forward, up = np.linalg.svd(start[None])[2][1:]
+    sample = points[:: max(1, len(points) // 3000)]
+    centre = points.mean(axis=0)
+    cloud, tree = sample[::2] - centre, KDTree(sample - centre)
+
+    def axis(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        direction = start + np.tan(parameters[0]) * forward + np.tan(parameters[1]) * up
+        return direction / np.linalg.norm(direction)
+
+    def asymmetry_mm(parameters: NDArray[np.float64]) -> float:
+        direction = axis(parameters)
+        mirrored = cloud - 2 * np.outer(cloud @ direction - 10 * parameters[2], direction)
+        return float(np.minimum(tree.query(mirrored)[0], 15.0).mean())  # what is cut off on one side weighs little
+
+    simplex = np.array([[0, 0, 0], [0.15, 0, 0], [0, 0.15, 0], [0, 0, 0.2]])
+    found = minimize(
+        asymmetry_mm, simplex[0], method="Nelder-Mead",
+        options={"initial_simplex": simplex, "xatol": 5e-3, "fatol": 1e-3, "maxiter": 120},
+    ).x  # fmt: skip
+    return axis(found) if start @ axis(found) > np.cos(np.radians(30)) else start
 
 
 def _expected_angle(profile: NDArray[np.float64]) -> float:

@@ -145,7 +145,7 @@ def _whitestripe(values: _Values, contrast: str) -> dict[str, float | list[float
 
     In T1w white matter is the last mode of the smoothed histogram, in other contrasts the paper takes the largest one.
     """
-    centres, density = _smoothed_histogram(values)
+    centres, density, _ = _smoothed_histogram(values)
     peaks = _peaks(density)
     peaks = [peak for peak in peaks if density[peak] >= _RARE * density.max()]
     peak = peaks[-1] if contrast in ("T1w", "UNIT1") else max(peaks, key=lambda index: density[index])
@@ -164,12 +164,12 @@ def _whitestripe(values: _Values, contrast: str) -> dict[str, float | list[float
 def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     """The higher peak of f(x) = a1 exp(-((x - b1) / c1)^2) + a2 exp(-((x - b2) / c2)^2), fitted to the histogram.
 
-    With this formula a peak's standard deviation is c / sqrt(2). Where the fit fails or leaves the histogram, the mode
+    With this formula a peak's standard deviation is c / sqrt(2), less what the smoothing of the histogram adds. Where the fit fails or leaves the histogram, the mode
     and the scaled median absolute deviation from it are taken, and `fallback` is 1.
     """
     from scipy.optimize import curve_fit
 
-    centres, density = _smoothed_histogram(values)
+    centres, density, bandwidth = _smoothed_histogram(values)
     mode, spread = float(centres[density.argmax()]), float(values.std())
     median = float(np.median(values))
     robust = 1.4826 * float(np.median(np.abs(values - mode))) or spread
@@ -199,12 +199,13 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     if best is None:
         return {"shift": mode, "scale": robust, "fallback": 1.0}
     higher = best[:3] if best[0] >= best[3] else best[3:]
+    variance = higher[2] ** 2 / 2 - bandwidth**2  # the smoothing widened a Gaussian by its own variance
     at_bound = not narrowest * 1.01 < higher[2] < widest * 0.99 or not low < higher[1] < high
-    if at_bound:
+    if at_bound or variance <= 0:
         return {"shift": mode, "scale": robust, "fallback": 1.0}
     return {
         "shift": float(higher[1]),
-        "scale": float(higher[2] / np.sqrt(2)),
+        "scale": float(np.sqrt(variance)),
         "gaussians": [float(number) for number in best],
         "fallback": 0.0,
     }
@@ -218,8 +219,8 @@ _FITS: Mapping[str, Callable[[_Values], _Parameters]] = {
 }
 
 
-def _smoothed_histogram(values: _Values) -> tuple[_Values, _Values]:
-    """Bin centres and a kernel density over the central 99.8 % (bandwidth after Silverman's robust rule)."""
+def _smoothed_histogram(values: _Values) -> tuple[_Values, _Values, float]:
+    """Bin centres, a kernel density over the central 99.8 %, and its bandwidth (after Silverman's robust rule)."""
     from scipy.ndimage import gaussian_filter1d
 
     low, high = np.percentile(values, [0.1, 99.9])
@@ -233,7 +234,7 @@ def _smoothed_histogram(values: _Values) -> tuple[_Values, _Values]:
     grey_level = float(np.median(np.diff(np.unique(values[:: max(1, values.size // 100_000)]))))
     bandwidth = max(0.9 * spread * values.size**-0.2, grey_level, 2 * step)
     density = gaussian_filter1d(counts.astype(float), bandwidth / step, mode="constant")
-    return (edges[:-1] + edges[1:]) / 2, density
+    return (edges[:-1] + edges[1:]) / 2, density, float(bandwidth)
 
 
 def _peaks(density: _Values) -> list[int]:

@@ -1,8 +1,8 @@
 """Linear and SyN registration of two conformed images with ANTs.
 
-The images are cropped to the head or brain, brought to at most `_WORK_MM` in plane, started from the masks' (else the
-intensities') centres of mass and a coarse search over rotations, optimised by antsRegistration, and judged: a result that
-cannot be true for the same head is tried once more with other settings and then refused.
+The images are cropped to their brains, averaged to about 2 mm where they are finer, started from the masks' (else the
+intensities') centres of mass and a coarse search over rotations, optimised by antsRegistration, and judged: a result
+that cannot be true for the same head is tried once more with other settings and then refused.
 
 Transforms follow ITK: they map points (LPS+ mm) of the fixed space to the moving space, which is what
 `SimpleITK.Resample(moving, fixed_grid, transform)` takes.
@@ -85,7 +85,7 @@ def register(
     moving_mask: Image | None = None,
     margin_mm: float = _MASK_MARGIN_MM,
     seed: int = 0,
-    threads: int = 1,
+    threads: int = 1,  # noqa: ARG001 (see below)
 ) -> Registration:
     """Register `moving` to `fixed` by Mattes mutual information (Mattes et al. 2003), SyN after Avants et al. 2008.
 
@@ -274,7 +274,7 @@ def _centre(image: Image, mask: Image | None) -> NDArray[np.float64]:
 
 
 def _initial(pair: _Pair, plan: _Plan) -> sitk.Transform:
-    """The best of several rigid starts: centres of mass times a coarse grid of rotations, and the headers as they are.
+    """The best of several rigid starts: centres of mass times coarse rotations, and the headers as they are.
 
     Without a moving mask the centre of mass depends on how much neck and how much empty space the image shows: then
     starts further up and down the body axis are tried too.
@@ -286,7 +286,7 @@ def _initial(pair: _Pair, plan: _Plan) -> sitk.Transform:
     measure = _method(pair, _SEARCH_MM)
     still = (0.0, 0.0, 0.0)
     steps = (0.0,) if pair.moving_mask is not None else _BODY_AXIS_MM
-    shifts = [shift + [0.0, 0.0, step] for step in steps]
+    shifts = [shift + np.array((0.0, 0.0, step)) for step in steps]
     along = [_similarity(measure, _euler(centre, still, one)) for one in shifts]
     shifts = [shifts[number] for number in np.argsort(along, kind="stable")[::-1][:2]]
     angles = np.deg2rad(plan.rotations_deg)

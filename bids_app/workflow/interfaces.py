@@ -99,7 +99,7 @@ class Mask(StepInterface):
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         raw = self.raw()
         extraction = self.context.extraction_for(self.task.series)
-        mask = _extract(images.conform(raw), extraction, self.context.settings)
+        mask = _extract(raw, extraction, self.context.settings)
         volume = round(float(images.mask_of(mask).sum()) * images.voxel_ml(mask), 2)
         if volume == 0:
             raise images.ImageError(f"{extraction.method} found no brain in it")
@@ -320,7 +320,7 @@ INTERFACES: dict[str, type[StepInterface]] = {
 
 def _stored(path: str) -> Image:
     """A product as it is on disk: on its own grid, not reoriented."""
-    image = nib.load(path)
+    image: Any = nib.load(path)
     return images.new_image(np.asanyarray(image.dataobj), images.grid_affine(image))
 
 
@@ -337,20 +337,21 @@ def _inside(image: Any, mask: Any) -> Any:
     return np.where(images.mask_of(mask), images.array_of(image), np.float32(0))
 
 
-def _extract(image: Image, extraction: Any, settings: Any) -> Image:
-    """The brain mask of a conformed image by the chosen method."""
+def _extract(raw: Any, extraction: Any, settings: Any) -> Image:
+    """The brain mask of a raw image by the chosen method, conformed."""
+    image = images.conform(raw)
     if extraction.method == "precomputed":
         given = images.conform(nib.load(extraction.mask))
         if not images.same_grid(given, image, tolerance_mm=0.01):
             raise images.ImageError(f"the given mask {extraction.mask.name} is on another grid")
         return images.like(images.mask_of(given).astype(np.uint8), image)
     if extraction.method == "hd-bet":
-        from bids_app.steps.brain_mask.hd_bet import load
+        from bids_app.steps.brain_mask.hd_bet import is_left_handed, load
 
         model = load(
             extraction.weights, device=extraction.device, mirroring=extraction.mirroring, threads=settings.omp_nthreads
         )
-        return model.mask(image)
+        return model.mask(image, left_handed=is_left_handed(raw))
     from bids_app.steps.brain_mask.template import template_mask
 
     return template_mask(image, seed=settings.random_seed, threads=settings.omp_nthreads)

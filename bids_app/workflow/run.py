@@ -164,7 +164,8 @@ def prepare_worker(threads: int) -> None:
         os.environ[name] = count
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
-    logging.getLogger("nipype").setLevel(logging.CRITICAL)
+    for name in ("nipype", "nibabel.global"):  # what they have to say of an odd header is in the series table
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _workers(context: RunContext) -> int:

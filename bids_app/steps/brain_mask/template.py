@@ -1,7 +1,7 @@
 """Brain extraction by registration: the shipped head template is brought to the head and its brain mask with it.
 
-It needs no network weights and knows any contrast, because mutual information does. The template is an average T1-like head
-with skull, scalp and face in MNI space (`data/head_template`); a template without a skull would pull the skull into the mask.
+It needs no network weights and knows any contrast, because mutual information does. The template is an average T1-like
+head with skull, scalp and face in MNI space (`data/head_template`); one without a skull pulls the skull into the mask.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
     fit = register(head, image, kind="syn", fixed_mask=core, margin_mm=_MARGIN_MM, seed=seed, threads=threads)
     if fit.similarity < _MIN_SIMILARITY or fit.inverse is None:
         raise RegistrationError(
-            f"no head was recognised: mutual information with the template {fit.similarity:.2f}, needed {_MIN_SIMILARITY}"
+            f"no head was recognised: its mutual information with the head template is {fit.similarity:.2f}, "
+            f"at least {_MIN_SIMILARITY} is needed"
         )
     warped = sitk.Resample(to_itk(brain), to_itk(image), fit.inverse, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     inside = sitk.GetArrayFromImage(warped).transpose(2, 1, 0) >= 0.5
