@@ -41,8 +41,8 @@ OTHER = 60  # vessels, choroid plexus and the few labels that are not listed
 SULCI_MM = 3.0  # the mask is closed over the sulci, as users of brain extraction expect
 BELOW_CEREBELLUM_MM = 5.0  # the maps run on down the spinal canal, a brain mask does not
 SPACING_MM = 2.0
-MARGIN_MM = (30.0, 40.0, 25.0)  # around the MNI box, left-right, front-back, top; the scalp and the nose are outside it
-BELOW_MM = 60.0  # ... and the face and neck below
+MARGIN_MM = (8.0, 20.0, 8.0)  # around the MNI box, left-right, front-back, top: room for the scalp and the nose
+BELOW_MM = 40.0  # ... and below, for the face
 
 
 def brain_mask(labels: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -93,8 +93,8 @@ def template_grid(mni: images.Image) -> sitk.Image:
     return images.to_itk(images.new_image(np.zeros(shape, np.float32), affine))
 
 
-def to_template(labels: images.Image, mni: images.Image, grid: sitk.Image) -> tuple[NDArray, NDArray]:
-    """One head and its brain mask (0..1) on the template's grid, aligned by the brains."""
+def to_template(labels: images.Image, mni: images.Image, grid: sitk.Image) -> list[NDArray]:
+    """One head, its brain mask (0..1) and its field of view (0..1) on the template's grid, aligned by the brains."""
     labels = labels.slicer[bounding_box(images.array_of(labels) > 0, margin=2)]
     array = np.rint(images.array_of(labels)).astype(np.int16)
     mask, head = brain_mask(array), paint(array)
@@ -104,10 +104,10 @@ def to_template(labels: images.Image, mni: images.Image, grid: sitk.Image) -> tu
     result = register(mni, brain, kind="affine", fixed_mask=mni_mask, moving_mask=mask_image)
     print(f"  scale {result.scale}, similarity {result.similarity_before:.2f} -> {result.similarity:.2f}", flush=True)
     warped = []
-    for volume in (head, mask.astype(np.float32)):
+    for volume in (head, mask.astype(np.float32), np.ones_like(head)):
         smooth = images.to_itk(images.like(ndimage.gaussian_filter(volume, SPACING_MM / 2.355), labels))
         warped.append(sitk.GetArrayFromImage(sitk.Resample(smooth, grid, result.transform, sitk.sitkLinear, 0.0)))
-    return warped[0], warped[1]
+    return warped
 
 
 def save(array: NDArray[np.float64], grid: sitk.Image, path: Path) -> None:
@@ -126,14 +126,17 @@ def main() -> None:
     mni = mni_brain()
     grid = template_grid(mni)
     paths = sorted(arguments.labelmaps.glob("seg_*.nii.gz"))
-    head = brain = np.zeros(grid.GetSize()[::-1])
+    sums = np.zeros((3, *grid.GetSize()[::-1]))
     for path in paths:
         print(path.name, flush=True)
-        one_head, one_brain = to_template(images.conform(nib.load(path)), mni, grid)
-        head, brain = head + one_head / len(paths), brain + one_brain / len(paths)
+        sums += to_template(images.conform(nib.load(path)), mni, grid)
+    seen = np.maximum(sums[2], 1)  # the fields of view end at different heights
+    head, brain = sums[0] / seen, sums[1] / seen
     arguments.out.mkdir(parents=True, exist_ok=True)
-    save(head * 2, grid, arguments.out / "head.nii.gz")  # white matter at 220 of 255
-    save(brain * 255, grid, arguments.out / "brain_probability.nii.gz")
+    save(
+        np.rint(head / 2) * 4, grid, arguments.out / "head.nii.gz"
+    )  # white matter at 220 of 255; steps of 4 keep it small
+    save(np.rint(brain * 51) * 5, grid, arguments.out / "brain_probability.nii.gz")
 
 
 if __name__ == "__main__":

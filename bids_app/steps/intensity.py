@@ -151,9 +151,7 @@ def _whitestripe(values: _Values, contrast: str) -> dict[str, float | list[float
     peak = peaks[-1] if contrast in ("T1w", "UNIT1") else max(peaks, key=lambda index: density[index])
     mode = float(centres[peak])
     quantile = float((values < mode).mean())
-    low, high = np.quantile(
-        values, [max(0.0, quantile - _STRIPE_HALF_WIDTH), min(1.0, quantile + _STRIPE_HALF_WIDTH)]
-    )
+    low, high = np.quantile(values, [max(0.0, quantile - _STRIPE_HALF_WIDTH), min(1.0, quantile + _STRIPE_HALF_WIDTH)])
     stripe = values[(values >= low) & (values <= high)]
     result: dict[str, float | list[float]] = {"mode": mode, "stripe": [float(low), float(high)], "fallback": 0.0}
     if stripe.size < 2 or stripe.std() == 0:  # so few grey levels that the stripe is one of them
@@ -164,8 +162,9 @@ def _whitestripe(values: _Values, contrast: str) -> dict[str, float | list[float
 def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     """The higher peak of f(x) = a1 exp(-((x - b1) / c1)^2) + a2 exp(-((x - b2) / c2)^2), fitted to the histogram.
 
-    With this formula a peak's standard deviation is c / sqrt(2), less what the smoothing of the histogram adds. Where the fit fails or leaves the histogram, the mode
-    and the scaled median absolute deviation from it are taken, and `fallback` is 1.
+    With this formula a peak's standard deviation is c / sqrt(2), less what the smoothing of the histogram adds. Where
+    the fit fails or leaves the histogram, the mode and the scaled median absolute deviation from it are taken, and
+    `fallback` is 1.
     """
     from scipy.optimize import curve_fit
 
@@ -246,7 +245,7 @@ def _peaks(density: _Values) -> list[int]:
     return [int(index) - 1 for index in found] or [int(density.argmax())]
 
 
-def _increasing(landmarks: _Values, standard: _Values) -> tuple[_Values, _Values]:
+def _increasing(landmarks: NDArray[Any], standard: _Values) -> tuple[_Values, _Values]:
     """Drop landmarks that repeat a value: a mapping needs strictly rising ones."""
     keep = np.concatenate([[True], np.diff(landmarks) > 0])
     if keep.sum() < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bids_app.workflow.session import SessionResult
+
+log = logging.getLogger("bids_app")
 
 #: What a step is called while it runs.
 DOING = {
@@ -31,6 +34,7 @@ class _Running:
     began: float
     task: str = "reading"
     ended: int = 0
+    since: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,8 +82,11 @@ class Progress:
             step, series, *space = name.split("/")
             what = series.removeprefix(f"{label}_")
             session.task = f"{DOING.get(step, step)} of {what}" + (f" in {space[0]}" if space else "")
+            session.since[name] = time.monotonic()
         else:
             session.ended += 1
+            seconds = time.monotonic() - session.since.pop(name, session.began)
+            log.debug("%s: %s %s, %.1f s", label, name, "done" if status == "end" else "failed", seconds)
 
     def finished(self, result: SessionResult) -> None:
         """A session came to its end."""

@@ -30,3 +30,9 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "demo"
     write_demo(folder, spacing_mm=3.0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All real heads, processed with the defaults."""
+    return bids_app(shared / "data", tmp_path_factory.mktemp("shared") / "out")

@@ -22,6 +22,8 @@ _DATA = Path(__file__).parents[2] / "data" / "head_template"
 _MARGIN_MM = 15.0
 #: Mutual information (nats) below which head and template have nothing in common; heads give 0.3-0.8, noise 0.02.
 _MIN_SIMILARITY = 0.1
+#: Only at 4 mm: takes the shape of the head, not of its folds; 2 mm took eight times longer for the same Dice.
+_SYN_ITERATIONS = (30,)
 _MIN_VOLUME_ML = 100.0  # a few thick slices of a brain are still a brain
 
 
@@ -48,7 +50,16 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
 
     head, brain = _template()
     core = like((array_of(brain) > 0.5).astype(np.uint8), brain)
-    fit = register(head, image, kind="syn", fixed_mask=core, margin_mm=_MARGIN_MM, seed=seed, threads=threads)
+    fit = register(
+        head,
+        image,
+        kind="syn",
+        fixed_mask=core,
+        margin_mm=_MARGIN_MM,
+        syn_iterations=_SYN_ITERATIONS,
+        seed=seed,
+        threads=threads,
+    )
     if fit.similarity < _MIN_SIMILARITY or fit.inverse is None:
         raise RegistrationError(
             f"no head was recognised: its mutual information with the head template is {fit.similarity:.2f}, "

@@ -28,7 +28,7 @@ def brain_at(points: np.ndarray) -> np.ndarray:
     )
 
 
-def head(spacing=(2.0, 2.0, 2.0), turn: np.ndarray | None = None, bottom_mm: float = -130.0):
+def head(spacing=(3.0, 3.0, 3.0), turn: np.ndarray | None = None, bottom_mm: float = -130.0):
     """Points in MNI mm of a grid (right, front, up) whose head is turned by `turn`, its brain mask, its skin."""
     low, high = np.array([-100.0, -130.0, bottom_mm]), np.array([100.0, 130.0, 110.0])
     shape = tuple(int(n) for n in np.ceil((high - low) / spacing))
@@ -68,13 +68,14 @@ def assert_face_is_found(points, mask, image, face) -> None:
         assert removed[nose].all()
     spacing = np.sqrt((mask.affine[:3, :3] ** 2).sum(axis=0))
     assert distance_transform_edt(~brain, sampling=spacing)[removed].min() > SAFETY_MM
-    assert not removed[(points[..., 1] < -60) & (points[..., 2] > -40)].any(), "the back of the head was removed"
-    assert not removed[points[..., 2] > 60].any(), "the top of the head was removed"
+    tissue = np.asarray(image.dataobj) > 0
+    assert not removed[tissue & (points[..., 1] < -60) & (points[..., 2] > -40)].any(), "the back of the head went"
+    assert not removed[tissue & (points[..., 2] > 60)].any(), "the top of the head went"
     assert uncovered_face(image, mask, face) < 0.01
     assert uncovered_face(image, mask, new_image(np.zeros_like(brain, np.uint8), mask.affine)) == 1.0
 
 
-@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (2.0, 2.0, 5.5), (5.0, 2.0, 2.0), (2.0, 6.0, 2.0)])
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (2.5, 2.5, 5.5), (5.0, 2.5, 2.5), (2.5, 6.0, 2.5)])
 def test_eyes_and_nose_go_whatever_the_slices(spacing) -> None:
     points, mask, image = head(spacing)
     assert_face_is_found(points, mask, image, face_mask(mask))
@@ -97,11 +98,11 @@ def test_a_brain_at_the_edge_of_the_field_of_view_loses_the_face_alone() -> None
 
 
 def test_the_face_does_not_depend_on_the_grid() -> None:
-    """30 thick slices and 2 mm cubes agree on what is face, but for the slices' thickness."""
+    """Slices of 6 mm and cubes of 3 mm agree on what is face, but for the slices' thickness."""
     _, fine, _ = head()
-    points, coarse, _ = head((2.0, 2.0, 6.0))
+    points, coarse, _ = head((3.0, 3.0, 6.0))
     removed, thick = mask_of(face_mask(fine)), mask_of(face_mask(coarse))
-    same = removed[..., ::3][..., : thick.shape[2]] == thick[..., : removed[..., ::3].shape[2]]
+    same = removed[..., ::2] == thick[..., : (removed.shape[2] + 1) // 2]
     assert same.mean() > 0.97
     assert points.shape[:2] == removed.shape[:2]
 

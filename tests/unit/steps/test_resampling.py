@@ -73,7 +73,7 @@ def test_transforms_apply_from_output_to_input_in_the_order_given() -> None:
     p = np.array([2.0, 4.0])  # RAS mm of voxel (8, 6) is (2, 4); LPS is (-2, -4)
     x, y = -p
     rotated = np.array([-y, x])  # a quarter turn, counter-clockwise in LPS
-    target = rotated + [3.0, 0.0]
+    target = rotated + np.array([3.0, 0.0])
     assert target.tolist() == [7.0, -2.0]
     i, j = (10 + target).astype(int)  # index = LPS mm + 10
     assert i == 17

@@ -1,0 +1,124 @@
+"""Plans: which tasks there are, what each stands on, and what a change of a setting does to their keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bids_app.inputs.series import Header, Series, Session
+from bids_app.outputs.manifest import InputRecord, Manifest, TaskRecord
+from bids_app.outputs.tree import OutputSpace
+from bids_app.settings import Settings
+from bids_app.workflow.context import AtlasSpace, Extraction, RunContext
+from bids_app.workflow.graph import node_name
+from bids_app.workflow.plan import SessionPlan, plan_session
+
+STEPS = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize")
+
+
+def _series(suffix: str, **entities: str) -> Series:
+    pairs = (("sub", "01"), *entities.items())
+    name = "_".join(f"{key}-{value}" for key, value in pairs) + f"_{suffix}.nii.gz"
+    header = Header((192, 192, 192), (1.0, 1.0, 1.0), "RAS", "axial", (192.0, 192.0, 192.0), "int16")
+    return Series(Path("/d/sub-01/anat") / name, f"sub-01/anat/{name}", pairs, suffix, "anat", ".nii.gz", header=header)
+
+
+def _context(**changes: object) -> RunContext:
+    settings = replace(Settings(Path("/d"), Path("/nowhere")), **changes)  # type: ignore[arg-type]
+    space = OutputSpace("atlas", "MNI", "1", None, "1 mm")
+    atlas = AtlasSpace("MNI", None, space, "atlas hash")  # type: ignore[arg-type]
+    method = Extraction("template", version="1")
+    return RunContext(settings, dict.fromkeys(STEPS, "1"), method, method, {}, (atlas,))
+
+
+def _plan(context: RunContext, manifest: Manifest | None = None, **kwargs: object) -> SessionPlan:
+    series = (_series("FLAIR"), _series("T1w"), _series("T1w", ce="gd"))
+    session = Session("01", None, series, ())
+    inputs = {each.relative: InputRecord("s", f"hash of {each.name}") for each in series}
+    return plan_session(session, inputs, manifest or Manifest(), context, **kwargs)  # type: ignore[arg-type]
+
+
+def _keys(plan: SessionPlan) -> dict[str, str]:
+    return {name: task.key for name, task in plan.tasks.items()}
+
+
+def _changed(**changes: object) -> set[str]:
+    before, after = _keys(_plan(_context())), _keys(_plan(_context(**changes)))
+    return {name.split("/")[0] for name in after if after[name] != before.get(name)}
+
+
+def test_every_product_is_made_once_and_nodes_have_names_of_their_own() -> None:
+    plan = _plan(_context())
+    paths = [target.path for task in plan.tasks.values() for target in task.targets.values()]
+    assert len(paths) == len(set(paths))
+    assert len({node_name(name) for name in plan.tasks}) == len(plan.tasks)
+    assert plan.reference is not None
+    assert plan.reference.series.name == "sub-01_T1w"
+    assert sorted(name for name in plan.tasks if name.startswith("coregister")) == [
+        "coregister/sub-01_FLAIR", "coregister/sub-01_ce-gd_T1w",
+    ]  # fmt: skip
+
+
+def test_tasks_come_after_what_they_read() -> None:
+    plan = _plan(_context())
+    order = list(plan.tasks)
+    for name, task in plan.tasks.items():
+        for file in task.files.values():
+            assert order.index(file.task) < order.index(name)
+            assert plan.tasks[file.task].targets[file.role].path == file.path
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"interpolation": "bspline"}, {"resample", "normalize"}),
+        ({"atlas_registration": "syn"}, {"atlas", "resample", "normalize"}),
+        ({"normalize": ("minmax",)}, {"normalize"}),
+        ({"variants": ("brain",)}, {"resample"}),
+        ({"random_seed": 3}, set(STEPS)),
+        ({"nprocs": 7}, set()),
+        ({"work_dir": Path("/w"), "mem_gb": 3.0, "stop_on_first_crash": True}, set()),
+    ],
+)
+def test_a_setting_changes_the_keys_of_what_depends_on_it(changes: dict[str, object], steps: set[str]) -> None:
+    assert _changed(**changes) == steps
+
+
+def test_finished_tasks_are_left_out_until_a_key_changes(tmp_path: Path) -> None:
+    context = _context(output_dir=tmp_path)
+    done = {name: TaskRecord(task.key, task.parents, ()) for name, task in _plan(context).tasks.items()}
+    assert _plan(context, Manifest({}, done)).todo == frozenset()
+    later = _plan(_context(output_dir=tmp_path, normalize=("minmax",)), Manifest({}, done))
+    assert {name.split("/")[0] for name in later.todo} == {"normalize"}
+
+
+def test_a_later_block_of_steps_needs_the_earlier_one(tmp_path: Path) -> None:
+    steps = ("coregister", "atlas", "resample", "normalize")
+    context = _context(output_dir=tmp_path, steps=steps)
+    plan = _plan(context)
+    assert plan.blocked["coregister/sub-01_FLAIR"].startswith(("mask/", "bias/"))
+    early = _plan(_context(output_dir=tmp_path, steps=("mask", "deface", "bias")))
+    done = {name: TaskRecord(task.key, task.parents, ()) for name, task in early.tasks.items()}
+    plan = _plan(context, Manifest({}, done))
+    assert not plan.blocked
+    whole = _plan(_context(output_dir=tmp_path))
+    assert {name: task.key for name, task in plan.tasks.items()} == {
+        name: key for name, key in _keys(whole).items() if name.split("/")[0] in steps
+    }
+
+
+def test_another_series_takes_over_a_reference_that_failed() -> None:
+    plan = _plan(_context(), not_reference=frozenset({"sub-01_T1w"}))
+    assert plan.reference is not None
+    assert plan.reference.series.name == "sub-01_ce-gd_T1w"
+
+
+def test_without_a_usable_series_there_is_nothing_to_do() -> None:
+    series = (_series("T1w"),)
+    inputs = {series[0].relative: InputRecord("s", "h", "it ends early")}
+    plan = plan_session(Session("01", None, series, ()), inputs, Manifest(), _context())
+    assert plan.reference is None
+    assert not plan.tasks
+    assert [one.rejection for one in plan.session.rejected] == ["it ends early"]
