@@ -1,4 +1,4 @@
-"""Draw the picture in the README from the output of `make demo`: python docs/figure.py demo demo-out docs/images/demo.png"""
+"""Draw the README's picture from what `make demo` makes: python docs/figure.py demo demo-out docs/images/demo.png"""
 
 from __future__ import annotations
 

@@ -47,6 +47,12 @@ def bids_app(source: Path, output: Path, *words: str, level: str = "participant"
     return Run(source, output, done.returncode, done.stdout + done.stderr)
 
 
+def series_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a series table."""
+    header, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
 def dice(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Dice overlap of two masks."""
     one, other = one > 0, other > 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 def demo(words: list[str], environment: Mapping[str, str]) -> int:
@@ -61,11 +63,15 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
             folder = fetch_hd_bet(
                 where,
                 accept_license=accepted,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=partial(_told, bar, task),
                 say=bar.console.print,
             )
         print(f"HD-BET's weights: {folder}")
     return 0
+
+
+def _told(bar: Any, task: Any, done: int, total: int | None) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def verify(words: list[str], environment: Mapping[str, str]) -> int:

@@ -241,7 +241,11 @@ class _ToSpace(StepInterface):
         grid, to_atlas, to_reference = self._way()
         interpolation = self.context.settings.interpolation
         threads = self.context.settings.omp_nthreads
-        moved = resample(image, grid, to_atlas + to_reference, interpolation=interpolation, threads=threads)
+        chain = to_atlas + to_reference
+        moved = resample(image, grid, chain, interpolation=interpolation, threads=threads)
+        if face := self._given("face_mask"):  # the voxels at its rim would be interpolated from both sides
+            removed = images.mask_of(resample_mask(_stored(face), grid, chain))
+            moved = images.like(np.where(removed, np.float32(0), images.array_of(moved)), moved)
         return moved, resample_mask(reference_mask, grid, to_atlas)
 
     def _way(self) -> tuple[Any, list[Any], list[Any]]:

@@ -210,7 +210,6 @@ class _Planner:
             made = {"brain_mask": target("space_brain_mask", series, space, transforms=through)}
             if self.settings.deface:
                 made["face_mask"] = target("space_face_mask", series, space, transforms=through)
-                files = {**files, "face_mask": self._file("deface", series, "face_mask")}
             self._add("resample", series, made, {}, files, space, variant="masks")
 
     def normalize(self, series: Series, space: OutputSpace) -> None:
@@ -287,6 +286,8 @@ class _Planner:
         if space.kind != "native" and series is not self.reference:
             files.update(self._fixed(self.reference))
             files["to_reference"] = self._file("coregister", series, "to_reference")
+        if space.kind != "native" and self.settings.deface:
+            files["face_mask"] = self._file("deface", series, "face_mask")
         if space.kind == "atlas":
             files["to_atlas"] = self._file("atlas", self.reference, "to_atlas", space)
         return files

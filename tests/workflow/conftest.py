@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from runs import Run, bids_app
 
 from bids_app.inputs.demo import write_demo
-from runs import Run, bids_app
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-
-from runs import Run, bids_app
+from runs import Run, bids_app, series_table
 
 ONE = ("--participant-label", "02", "--session-label", "1")
 
@@ -127,8 +126,7 @@ def test_a_bad_series_costs_itself_alone(small_demo: Path, tmp_path: Path) -> No
     run = bids_app(source, output, "--participant-label", "01")
     assert run.code == 1
     assert "Traceback" not in run.text
-    rows = (output / "sub-01" / "sub-01_series.tsv").read_text().splitlines()
-    table = {row["series"]: row for row in (dict(zip(rows[0].split("\t"), r.split("\t"), strict=True)) for r in rows[1:])}
+    table = {row["series"]: row for row in series_table(output / "sub-01" / "sub-01_series.tsv")}
     assert {name: row["status"] for name, row in table.items()} == {
         "sub-01_FLAIR": "done", "sub-01_T1w": "rejected", "sub-01_T2w": "done", "sub-01_ce-gadolinium_T1w": "rejected",
     }  # fmt: skip

@@ -13,8 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-
-from runs import Run, bids_app
+from runs import Run, bids_app, series_table
 
 STANDARD = "MNI152NLin2009aSym"
 
@@ -100,14 +99,15 @@ def test_images_are_finite_typed_and_on_one_grid_each(run: Run) -> None:
 
 def test_every_accepted_series_has_its_expected_files(run: Run) -> None:
     for table in run.output.glob("sub-*/**/*_series.tsv"):
-        header, *rows = [line.split("\t") for line in table.read_text().splitlines()]
-        for row in (dict(zip(header, line, strict=True)) for line in rows):
+        rows = series_table(table)
+        reference = next(row["suffix"] for row in rows if row["reference"] == "1")
+        for row in rows:
             if row["status"] == "rejected":
                 continue
             stem, _, suffix = row["series"].rpartition("_")
-            reference = next(dict(zip(header, line, strict=True))["suffix"] for line in rows if line[header.index("reference")] == "1")
             spaces = (f"space-{reference}_", f"space-{STANDARD}_res-1_")
-            wanted = [f"{stem}_{what}_{suffix}" for what in ("desc-defaced", "desc-preproc", "desc-biasfield", "desc-brainzscore")]
+            native = ("defaced", "preproc", "biasfield", "brainzscore")
+            wanted = [f"{stem}_desc-{what}_{suffix}" for what in native]
             wanted += [f"{stem}_label-{what}_desc-{suffix}_mask" for what in ("brain", "face")]
             wanted += [f"{stem}_{space}desc-{what}_{suffix}" for space in spaces for what in ("preproc", "brainzscore")]
             for name in wanted:

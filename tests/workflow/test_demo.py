@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-
 from runs import Run, dice, itk_matrix, linear_at, points_of
 
 #: Every series of the demo: session label, entities and suffix between it and the name of the series, whether thick.
@@ -146,10 +145,12 @@ def test_one_interpolation_from_native_to_every_output(
         array = np.asarray(output.dataobj)
         points = points_of(output, array > 0, 20000)
         indices = nib.affines.apply_affine(np.linalg.inv(output.affine), points).round().astype(int)
+        there = nib.affines.apply_affine(np.linalg.inv(native.affine) @ chain, points)
+        inside = ((there >= 0) & (there <= np.array(native.shape) - 1)).all(axis=1)  # half a voxel further is ITK's own
+        points, indices = points[inside], indices[inside]
         ours = array[tuple(indices.T)]
         once = linear_at(native, nib.affines.apply_affine(chain, points))
-        scale = float(np.std(ours))
-        assert np.abs(ours - once).max() <= 2e-3 * scale
+        assert np.abs(ours - once).max() <= 1e-5 * float(np.std(ours))
         if space != "T1w" and not np.allclose(to_reference, np.eye(4)):
             between = nib.Nifti1Image(
                 np.asarray(demo_run.image(f"{session}_{entities}space-T1w_desc-preproc_{suffix}.nii.gz").dataobj),
@@ -172,4 +173,6 @@ def test_atlas_registration_fits_the_brains(demo_run: Run) -> None:
     for session in ("sub-01", "sub-02_ses-1", "sub-02_ses-2"):
         mask = demo_run.image(f"{session}_space-{ATLAS}_res-1_label-brain_desc-T1w_mask.nii.gz")
         assert mask.shape == atlas.shape
-        assert dice(mask.get_fdata(), atlas.get_fdata()) >= 0.88  # rigid: the demo heads are smaller than the atlas
+        ours, theirs = mask.get_fdata().sum(), atlas.get_fdata().sum()
+        best = 2 * min(ours, theirs) / (ours + theirs)  # the demo heads are smaller, and a rigid transform keeps that
+        assert dice(mask.get_fdata(), atlas.get_fdata()) >= 0.99 * best

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
-from bids_app.steps.brain_mask import fill_holes, largest_component, volume_ml
-from bids_app.steps.images import Image, array_of, conform, like, to_itk
+from bids_app.steps.brain_mask import Mask, fill_holes, largest_component, volume_ml
+from bids_app.steps.images import Image, array_of, conform, from_itk, like, spacing_mm, to_itk
 from bids_app.steps.registration import RegistrationError, register
 
 VERSION = "1"
@@ -24,6 +25,12 @@ _MARGIN_MM = 15.0
 _MIN_SIMILARITY = 0.1
 #: Only at 4 mm: takes the shape of the head, not of its folds; 2 mm took eight times longer for the same Dice.
 _SYN_ITERATIONS = (30,)
+#: Intensity refinement, measured on seven real heads of three contrasts: Dice 0.005-0.02 better than the prior alone.
+_REACH_MM = 8.0
+_LOCAL_MM = 15.0
+_SMOOTH_MM = 1.5
+_HISTOGRAM = 42
+_DECIDE_MM = 1.2  # finer images are averaged to about this first
 _MIN_VOLUME_ML = 100.0  # a few thick slices of a brain are still a brain
 
 
@@ -39,7 +46,7 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
     """Brain mask of a conformed head image of any contrast, uint8 on its grid.
 
     Affine, then low-resolution SyN registration to the head template (Avants et al. 2008), whose mean brain mask comes
-    back through the inverse transform and is cut at one half.
+    back through the inverse transform as the prior of a two-class decision on the intensities along the boundary.
 
     Raises
     ------
@@ -65,10 +72,63 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
             f"no head was recognised: its mutual information with the head template is {fit.similarity:.2f}, "
             f"at least {_MIN_SIMILARITY} is needed"
         )
-    warped = sitk.Resample(to_itk(brain), to_itk(image), fit.inverse, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    inside = sitk.GetArrayFromImage(warped).transpose(2, 1, 0) >= 0.5
-    mask = like(fill_holes(largest_component(inside)).astype(np.uint8), image)
+    edges = spacing_mm(image)
+    factors = [max(1, min(round(_DECIDE_MM / e), n // 4)) for e, n in zip(edges, image.shape, strict=True)]
+    coarse = sitk.BinShrink(to_itk(like(array_of(image), image)), factors)
+    warped = sitk.Resample(to_itk(brain), coarse, fit.inverse, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    prior = sitk.GetArrayFromImage(warped).transpose(2, 1, 0)
+    decided = np.zeros(prior.shape, np.float32)
+    where = np.argwhere(prior > 0.01)
+    if len(where):
+        box = tuple(slice(max(a - 3, 0), b + 4) for a, b in zip(where.min(axis=0), where.max(axis=0), strict=True))
+        intensity = sitk.GetArrayFromImage(coarse).transpose(2, 1, 0)
+        decided[box] = _refined(intensity[box], prior[box], np.array(coarse.GetSpacing()))
+    back = sitk.Resample(to_itk(like(decided, from_itk(coarse))), to_itk(image), sitk.Transform(), sitk.sitkLinear, 0.0)
+    fine = sitk.GetArrayFromImage(back).transpose(2, 1, 0)
+    mask = like((fine > 0.5).astype(np.uint8), image)
     volume = volume_ml(mask)
     if volume < _MIN_VOLUME_ML:
         raise RegistrationError(f"only {volume:.0f} ml of brain were found in the field of view: is this a head?")
     return mask
+
+
+def _refined(intensity: NDArray[np.float32], prior: NDArray[np.float32], spacing: NDArray[np.float64]) -> Mask:
+    """Move the boundary by at most `_REACH_MM` to where the intensities change from brain to what surrounds it.
+
+    Bayes with the warped probability as prior and the histograms of inner and outer neighbourhood as likelihood; intensities
+    are taken relative to the brain's local mean, so that a bias field does not blur the histograms.
+    """
+    from scipy import ndimage
+
+    mask = prior > 0.5
+    if not mask.any() or mask.all():
+        return mask
+    signed = ndimage.distance_transform_edt(mask, sampling=spacing)
+    signed -= ndimage.distance_transform_edt(~mask, sampling=spacing)
+    wide = _LOCAL_MM / spacing
+    weight = mask.astype(np.float32)
+    near = np.maximum(ndimage.gaussian_filter(weight, wide), 1e-3)
+    local = ndimage.gaussian_filter(intensity * weight, wide) / near
+    relative = intensity / np.maximum(local, 1e-3 * max(float(intensity.max()), 1e-6))
+    bins = np.digitize(relative, np.linspace(0, 2.5, _HISTOGRAM - 1))
+    clipped = np.clip(prior, 0.02, 0.98)
+    log_prior = np.log(clipped / (1 - clipped))
+    for _ in range(2):
+        depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+        height = ndimage.distance_transform_edt(~mask, sampling=spacing)
+        brain = _histogram(bins[(depth > 3) & (depth < 20)])
+        around = _histogram(bins[(height > 2) & (height < 10)])
+        evidence = np.clip(np.log(brain / around), -3, 3)[bins]
+        posterior = log_prior + ndimage.gaussian_filter(evidence, _SMOOTH_MM / spacing)
+        decided = ((posterior > 0) & (signed > -_REACH_MM)) | (signed > _REACH_MM)
+        smooth = ndimage.gaussian_filter(decided.astype(np.float32), _SMOOTH_MM / spacing) > 0.5
+        mask = largest_component(fill_holes(smooth))
+    return mask
+
+
+def _histogram(bins: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Smoothed relative frequencies; one count everywhere keeps an unseen intensity undecided."""
+    from scipy import ndimage
+
+    counts = np.bincount(bins, minlength=_HISTOGRAM) + 1.0
+    return np.asarray(ndimage.gaussian_filter1d(counts / counts.sum(), 1))

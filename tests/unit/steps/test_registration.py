@@ -48,7 +48,7 @@ def phantom(points: NDArray, tissue: tuple[float, ...]) -> tuple[NDArray, NDArra
 
 
 def head(truth: sitk.Transform, tissue: tuple[float, ...], seed: int) -> list[images.Image]:
-    """Image and brain mask of the phantom seen through `truth` (series -> phantom points), each voxel a mean of eight."""
+    """Image and brain mask of the phantom seen through `truth` (series -> phantom points)."""
     fine_affine = np.diag([SPACING / 2] * 3 + [1.0])
     fine_affine[:3, 3] = -SPACING / 2 * (2 * np.array(SHAPE) - 1) / 2
     fine_shape = tuple(2 * n for n in SHAPE)
