@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bids_app.inputs.dataset import Dataset, Selection, list_subjects, walk
@@ -225,12 +226,20 @@ def _closing(account: Account, settings: Settings, console: Console) -> int:
     if not account.failures:
         console.print(f"{account.sessions} sessions finished. Results: {settings.output_dir}", soft_wrap=True)
         return ALL_WELL
-    table = Table("session", "series", "step", "why", title="Failed", title_justify="left", show_edge=False)
-    for failure in account.failures:
-        table.add_row(
-            failure.session, failure.series.removeprefix(f"{failure.session}_"), failure.step, failure.message
-        )
-    console.print(table)
+    rows = [
+        (failure.session, failure.series.removeprefix(f"{failure.session}_"), failure.step, failure.message)
+        for failure in account.failures
+    ]
+    if console.is_terminal:
+        table = Table("session", "series", "step", "why", title="Failed", title_justify="left", show_edge=False)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+    else:  # one line each, to be searched in a log
+        for row in rows:
+            console.print(
+                "Failed: " + " ".join(cell for cell in row[:3] if cell) + f": {row[3]}", soft_wrap=True, markup=False
+            )
     console.print(
         f"{len(account.failures)} failures in {account.sessions} sessions; everything else is in "
         f"{settings.output_dir}. Details: logs/*/errors.txt there",

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from runs import Run, bids_app, series_table
 
-ONE = ("--participant-label", "02", "--session-label", "1")
+#: One session; its masks are given, since how they are made is not the matter here.
+ONE = ("--participant-label", "02", "--session-label", "1", "--masks", "derivatives/truth")
+
+
+def _app(source: Path, output: Path, *words: str, level: str = "participant") -> Run:
+    return bids_app(source, output, *(str(source / w) if w == "derivatives/truth" else w for w in words), level=level)
 
 
 def _hashes(folder: Path, logs: bool = False) -> dict[str, str]:
@@ -31,7 +36,7 @@ def _times(folder: Path) -> dict[str, int]:
 def first(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One session, processed with the defaults."""
     before = _hashes(small_demo)
-    run = bids_app(small_demo, tmp_path_factory.mktemp("first") / "out", *ONE)
+    run = _app(small_demo, tmp_path_factory.mktemp("first") / "out", *ONE)
     assert run.code == 0, run.text
     assert _hashes(small_demo) == before, "the dataset was written to"
     return run
@@ -47,7 +52,7 @@ def again(first: Run, tmp_path: Path) -> Run:
 
 def test_a_second_run_does_nothing_and_says_so(again: Run) -> None:
     before = _times(again.output)
-    run = bids_app(again.source, again.output, *ONE)
+    run = _app(again.source, again.output, *ONE)
     assert run.code == 0
     assert "unchanged" in run.text
     assert _times(again.output) == before
@@ -55,14 +60,14 @@ def test_a_second_run_does_nothing_and_says_so(again: Run) -> None:
 
 def test_another_normaliser_is_all_that_is_made(again: Run) -> None:
     before = _times(again.output)
-    run = bids_app(again.source, again.output, *ONE, "--normalize", "minmax")
+    run = _app(again.source, again.output, *ONE, "--normalize", "minmax")
     assert run.code == 0, run.text
     after = _times(again.output)
     assert {name: after[name] for name in before} == before
     new = {name for name in after if name not in before}
     assert new
     assert all("_desc-brainminmax_" in name for name in new)
-    back = bids_app(again.source, again.output, *ONE)
+    back = _app(again.source, again.output, *ONE)
     assert "unchanged" in back.text
 
 
@@ -70,7 +75,7 @@ def test_what_is_damaged_is_mended_to_the_same_bytes(again: Run) -> None:
     whole = _hashes(again.output)
     (again.output / "sub-02/ses-1/anat/sub-02_ses-1_desc-preproc_T1w.nii.gz").write_bytes(b"half")
     (again.output / "sub-02/ses-1/anat/sub-02_ses-1_space-T1w_desc-preproc_FLAIR.nii.gz").unlink()
-    run = bids_app(again.source, again.output, *ONE)
+    run = _app(again.source, again.output, *ONE)
     assert run.code == 0, run.text
     assert _hashes(again.output) == whole
 
@@ -84,7 +89,7 @@ def test_a_changed_raw_file_makes_everything_of_it_anew(again: Run, tmp_path: Pa
     array[0, 0, 0] += 1
     nib.Nifti1Image(array, image.affine, image.header).to_filename(path)
     before = _times(again.output)
-    run = bids_app(source, again.output, *ONE)
+    run = _app(source, again.output, *ONE)
     assert run.code == 0, run.text
     after = _times(again.output)
     changed = {name for name in before if after[name] != before[name]}
@@ -93,13 +98,13 @@ def test_a_changed_raw_file_makes_everything_of_it_anew(again: Run, tmp_path: Pa
 
 def test_two_blocks_of_steps_give_what_one_run_gives(first: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    late = bids_app(first.source, output, *ONE, "--steps", "atlas", "resample")
+    late = _app(first.source, output, *ONE, "--steps", "atlas", "resample")
     assert late.code == 1
     assert "no run has made" in late.text
-    early = bids_app(first.source, output, *ONE, "--steps", "mask", "deface", "bias")
+    early = _app(first.source, output, *ONE, "--steps", "mask", "deface", "bias")
     assert early.code == 0, early.text
     assert not list(output.rglob("*space-*"))
-    late = bids_app(first.source, output, *ONE, "--steps", "coregister", "atlas", "resample", "normalize")
+    late = _app(first.source, output, *ONE, "--steps", "coregister", "atlas", "resample", "normalize")
     assert late.code == 0, late.text
     ours, theirs = _hashes(output), _hashes(first.output)
     assert {name: ours[name] for name in ours if "/anat/" in name} == {
@@ -108,7 +113,7 @@ def test_two_blocks_of_steps_give_what_one_run_gives(first: Run, tmp_path: Path)
 
 
 def test_bytes_do_not_depend_on_how_many_processes_work(first: Run, tmp_path: Path) -> None:
-    run = bids_app(first.source, tmp_path / "out", *ONE, "--nprocs", "3")
+    run = _app(first.source, tmp_path / "out", *ONE, "--nprocs", "3")
     assert run.code == 0, run.text
     assert _hashes(tmp_path / "out") == _hashes(first.output)
 
@@ -123,7 +128,7 @@ def test_a_bad_series_costs_itself_alone(small_demo: Path, tmp_path: Path) -> No
     image = nib.load(anat / "sub-01_ce-gadolinium_T1w.nii.gz")
     empty = np.zeros(image.shape, np.int16)
     nib.Nifti1Image(empty, image.affine).to_filename(anat / "sub-01_ce-gadolinium_T1w.nii.gz")
-    run = bids_app(source, output, "--participant-label", "01")
+    run = _app(source, output, "--participant-label", "01", "--masks", "derivatives/truth")
     assert run.code == 1
     assert "Traceback" not in run.text
     table = {row["series"]: row for row in series_table(output / "sub-01" / "sub-01_series.tsv")}
@@ -141,7 +146,7 @@ def test_a_single_series_is_its_own_reference(small_demo: Path, tmp_path: Path) 
     shutil.copytree(small_demo, source)
     for path in (source / "sub-02" / "ses-1" / "anat").glob("*T1w*"):
         path.unlink()
-    run = bids_app(source, tmp_path / "out", *ONE)
+    run = _app(source, tmp_path / "out", *ONE)
     assert run.code == 0, run.text
     names = {path.name for path in (tmp_path / "out").rglob("*.nii.gz")}
     assert "sub-02_ses-1_space-FLAIR_desc-preproc_FLAIR.nii.gz" in names
@@ -156,7 +161,7 @@ def test_given_masks_are_used_as_they_are(first: Run, tmp_path: Path) -> None:
     array = np.asarray(image.dataobj).copy()
     array[tuple(np.argwhere(array)[0])] = 0
     nib.Nifti1Image(array, image.affine).to_filename(masks / "sub-02_ses-1_desc-brain_mask.nii.gz")
-    run = bids_app(first.source, tmp_path / "out", *ONE, "--masks", str(masks), "--steps", "mask")
+    run = bids_app(first.source, tmp_path / "out", *ONE[:4], "--masks", str(masks), "--steps", "mask")
     assert run.code == 0, run.text
     name = "sub-02_ses-1_label-brain_desc-T1w_mask"
     used = nib.load(tmp_path / "out/sub-02/ses-1/anat" / f"{name}.nii.gz")
@@ -166,7 +171,7 @@ def test_given_masks_are_used_as_they_are(first: Run, tmp_path: Path) -> None:
 
 
 def test_group_gathers_every_row(again: Run) -> None:
-    run = bids_app(again.source, again.output, level="group")
+    run = _app(again.source, again.output, level="group")
     assert run.code == 0, run.text
     rows = (again.output / "group_series.tsv").read_text().splitlines()
     assert [row.split("\t")[2] for row in rows] == ["series", "sub-02_ses-1_FLAIR", "sub-02_ses-1_T1w"]
