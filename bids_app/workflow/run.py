@@ -36,6 +36,20 @@ log = logging.getLogger("bids_app")
 ALL_WELL, SOME_FAILED, NOTHING_MATCHES, CANNOT_CREATE, TRY_AGAIN, INTERRUPTED = 0, 1, 18, 73, 75, 130
 
 
+#: Nipype's own settings: quiet in every process (nodes tell through the run), no calls home, a short poll.
+_NIPYPE = """[logging]
+workflow_level = CRITICAL
+interface_level = CRITICAL
+utils_level = CRITICAL
+[execution]
+check_version = false
+crashfile_format = txt
+create_report = false
+poll_sleep_duration = 0.05
+remove_unnecessary_outputs = false
+"""
+
+
 class Terminated(BaseException):
     """The run was asked to end by SIGTERM."""
 
@@ -116,7 +130,7 @@ def _run_all(
     if not first:
         return
     inner = max(1, size // len(first)) if len(first) < size else 1
-    prepare = partial(prepare_worker, settings.omp_nthreads)
+    prepare = partial(prepare_worker, settings.omp_nthreads, work)
     pool = Pool(min(size, len(first)), prepare, partial(_work_on, context=context, work=work, nprocs=inner))
 
     def started() -> Iterator[Session]:
@@ -158,8 +172,10 @@ def _work_on(
     return run_session(session, context, work, nprocs, lambda *message: report(message))
 
 
-def prepare_worker(threads: int) -> None:
+def prepare_worker(threads: int, work: Path) -> None:
     """In a worker, before any library is loaded: as many threads as were asked for, no calls home, no home folder."""
+    os.environ["NIPYPE_CONFIG_DIR"] = str(work / "nipype")  # read by each process that a worker starts, too
+    os.environ["TMPDIR"] = str(work)
     count = str(threads)
     for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = count
@@ -195,12 +211,15 @@ def _private_work_folder(settings: Settings) -> Path:
     try:
         if settings.work_dir is not None:
             settings.work_dir.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="bids_app-", dir=settings.work_dir))
+        work = Path(tempfile.mkdtemp(prefix="bids_app-", dir=settings.work_dir))
+        (work / "nipype").mkdir()
+        (work / "nipype" / "nipype.cfg").write_text(_NIPYPE, encoding="utf-8")
     except OSError as error:
         place = settings.work_dir or tempfile.gettempdir()
         raise SetupError(
             f"the work folder {place} cannot be made: {error.strerror}; give one with -w", CANNOT_CREATE
         ) from error
+    return work
 
 
 @contextlib.contextmanager

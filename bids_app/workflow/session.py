@@ -165,27 +165,13 @@ def inspect_inputs(session: Session, known: Mapping[str, InputRecord]) -> dict[s
 def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: int, report: Report) -> None:
     """Run the graph; what fails is told by the files that it leaves, not by Nipype's error."""
     from nipype import config
-    from nipype import logging as nipype_logging
 
     from bids_app.workflow.graph import init_session_wf, node_name
 
     crashes = scratch.root / "crashes"
-    config.update_config(
-        {
-            "execution": {
-                "crashdump_dir": str(crashes),
-                "crashfile_format": "txt",
-                "stop_on_first_crash": str(context.settings.stop_on_first_crash).lower(),
-                "remove_unnecessary_outputs": "false",
-                "create_report": "false",
-                "poll_sleep_duration": "0.05",
-                "check_version": "false",
-            },
-            "logging": {"workflow_level": "CRITICAL", "interface_level": "CRITICAL", "utils_level": "CRITICAL"},
-        }
-    )
-    nipype_logging.update_logging(config)
     crashes.mkdir(exist_ok=True)
+    stop = str(context.settings.stop_on_first_crash).lower()
+    config.update_config({"execution": {"crashdump_dir": str(crashes), "stop_on_first_crash": stop}})
     workflow = init_session_wf(plan, context, scratch.root, scratch.failures)
     names = {node_name(name): name for name in plan.todo}
     label = plan.session.label

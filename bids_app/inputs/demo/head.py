@@ -38,7 +38,7 @@ _WHOLE: Box = (slice(None), slice(None), slice(None))
 _LOW_MM, _HIGH_MM = (-104, -136, -170), (104, 112, 116)  # the grid, template space
 _COARSE_MM = 2  # distances are computed on this grid, smoothed and interpolated
 #: Distance from the brain's hull to the inner table, the diploe, the outer table, the scalp and the air (mm).
-_CSF, _DIPLOE, _OUTER_TABLE, _SKULL, _SCALP = 2.0, 3.6, 6.6, 8.4, 14.0
+_CSF, _DIPLOE, _OUTER_TABLE, _SKULL, _SCALP = 1.5, 3.0, 5.6, 7.0, 11.5
 _SHARPEN = 1.4
 _SKIN, _FAT = 1.8, 6.5  # depth below the skin surface at which fat begins and ends (mm)
 
@@ -197,7 +197,7 @@ def _distances(head: Head, brain: NDArray[np.bool_]) -> tuple[Array, Array]:
     closed = ndimage.distance_transform_edt(grown, sampling=_COARSE_MM) > radius
     hull = _signed_distance(closed | inner)
     x, _, z = _axes(coarse, _WHOLE)
-    crown = 6 * np.clip(z / 60, 0, 1) * np.clip(1 - np.abs(x) / 90, 0, 1)  # the scalp is further off at the crown
+    crown = 4 * np.clip(z / 60, 0, 1) * np.clip(1 - np.abs(x) / 90, 0, 1)  # the scalp is further off at the crown
     outline = hull - crown < _SCALP
     for one in _coats(coarse, OUTLINE):
         outline[one.box] |= one.cover > 0.5

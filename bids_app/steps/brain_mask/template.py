@@ -27,6 +27,7 @@ _MIN_SIMILARITY = 0.1
 _SYN_ITERATIONS = (30,)
 #: Intensity refinement, on five real heads of three contrasts Dice rose by 0.007 to 0.021.
 _REACH_MM = 8.0
+_EVIDENCE = 2.0  # weight of the intensities against the prior: 1 leaves more neck under the cerebellum, 3 cuts cortex
 _LOCAL_MM = 15.0
 _SMOOTH_MM = 1.5
 _HISTOGRAM = 42
@@ -45,8 +46,9 @@ def _template() -> tuple[Image, Image]:
 def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
     """Brain mask of a conformed head image of any contrast, uint8 on its grid.
 
-    Affine, then low-resolution SyN registration to the head template (Avants et al. 2008), whose mean brain mask comes
-    back through the inverse transform as the prior of a two-class decision on the intensities along the boundary.
+    Affine registration of the head template, whose mean brain mask comes back through the inverse transform as the
+    prior of a two-class decision on the intensities along the boundary. (A SyN stage at 4 mm in between took 7 s more
+    and gave no better a Dice: a mean of 0.959 with and without, on four real and three demo heads.)
 
     Raises
     ------
@@ -57,17 +59,8 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
 
     head, brain = _template()
     core = like((array_of(brain) > 0.5).astype(np.uint8), brain)
-    fit = register(
-        head,
-        image,
-        kind="syn",
-        fixed_mask=core,
-        margin_mm=_MARGIN_MM,
-        syn_iterations=_SYN_ITERATIONS,
-        seed=seed,
-        threads=threads,
-    )
-    if fit.similarity < _MIN_SIMILARITY or fit.inverse is None:
+    fit = register(head, image, kind="affine", fixed_mask=core, margin_mm=_MARGIN_MM, seed=seed, threads=threads)
+    if fit.similarity < _MIN_SIMILARITY:
         raise RegistrationError(
             f"no head was recognised: its mutual information with the head template is {fit.similarity:.2f}, "
             f"at least {_MIN_SIMILARITY} is needed"
@@ -75,7 +68,7 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
     edges = spacing_mm(image)
     factors = [max(1, min(round(_DECIDE_MM / e), n // 4)) for e, n in zip(edges, image.shape, strict=True)]
     coarse = sitk.BinShrink(to_itk(like(array_of(image), image)), factors)
-    warped = sitk.Resample(to_itk(brain), coarse, fit.inverse, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    warped = sitk.Resample(to_itk(brain), coarse, fit.transform.GetInverse(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     prior = sitk.GetArrayFromImage(warped).transpose(2, 1, 0)
     decided = np.zeros(prior.shape, np.float32)
     where = np.argwhere(prior > 0.01)
@@ -119,7 +112,7 @@ def _refined(intensity: NDArray[np.float32], prior: NDArray[np.float32], spacing
         brain = _histogram(bins[(depth > 3) & (depth < 20)])
         around = _histogram(bins[(height > 2) & (height < 10)])
         evidence = np.clip(np.log(brain / around), -3, 3)[bins]
-        posterior = log_prior + ndimage.gaussian_filter(evidence, _SMOOTH_MM / spacing)
+        posterior = log_prior + _EVIDENCE * ndimage.gaussian_filter(evidence, _SMOOTH_MM / spacing)
         decided = ((posterior > 0) & (signed > -_REACH_MM)) | (signed > _REACH_MM)
         smooth = ndimage.gaussian_filter(decided.astype(np.float32), _SMOOTH_MM / spacing) > 0.5
         mask = largest_component(fill_holes(smooth))

@@ -117,12 +117,15 @@ def test_affine_finds_a_scale(fixed: list[images.Image]) -> None:
 def test_same_bits_every_time_and_no_files_left(
     fixed: list[images.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / "FIXED-MOVING-MASK"  # a name must not be taken for part of antsRegistration's arguments
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     moving = head(euler((0, 0, 6), (4, 0, 2)), T2, seed=4)
     options = {"kind": "rigid", "fixed_mask": fixed[1], "moving_mask": moving[1], "seed": 3}
-    runs = [register(fixed[0], moving[0], threads=threads, **options).transform for threads in (1, 2, 2)]  # type: ignore[arg-type]
-    assert runs[0].GetParameters() == runs[1].GetParameters() == runs[2].GetParameters()
-    assert list(tmp_path.iterdir()) == []
+    runs = [register(fixed[0], moving[0], threads=threads, **options) for threads in (1, 2, 2)]  # type: ignore[arg-type]
+    assert [run.attempts for run in runs] == [1, 1, 1]
+    assert len({run.transform.GetParameters() for run in runs}) == 1
+    assert list(folder.iterdir()) == []
     assert capfd.readouterr().out == ""
 
 
@@ -165,6 +168,23 @@ def test_linear_transforms_survive_the_file(tmp_path: Path) -> None:
     assert np.allclose(other.apply_to_point((10.0, 20.0, 30.0)), truth.TransformPoint((10.0, 20.0, 30.0)), atol=1e-4)
 
 
+def test_nitransforms_reads_our_linear_transforms(tmp_path: Path) -> None:
+    from nitransforms.linear import load
+
+    truth = sitk.AffineTransform(3)
+    truth.SetCenter((5.0, -6.0, 7.0))
+    truth.Scale((1.1, 0.93, 1.04))
+    truth.Rotate(0, 1, 0.2)
+    truth.SetTranslation((12.0, -9.0, 10.0))
+    write_transform(truth, tmp_path / "a.mat")
+    points = np.array([(10.0, 20.0, 30.0), (-60.0, 75.0, -40.0), (0.0, 0.0, 0.0)])  # LPS+ mm
+    expected = np.array([truth.TransformPoint(point) for point in points.tolist()])
+    lps = np.array([-1.0, -1.0, 1.0])  # nitransforms counts in RAS+
+    other = load(tmp_path / "a.mat", fmt="itk").map(points * lps) * lps
+    assert np.abs(expected - points).min() > 0.5  # it moves every point in every direction
+    assert np.allclose(other, expected, atol=1e-4)
+
+
 def test_a_field_is_not_written_as_mat(tmp_path: Path) -> None:
     field = sitk.DisplacementFieldTransform(sitk.Image([4, 4, 4], sitk.sitkVectorFloat64))
     with pytest.raises(ValueError, match="not linear"):
@@ -198,3 +218,18 @@ def test_syn_undoes_a_known_warp_both_ways(fixed: list[images.Image]) -> None:
 
 def test_version_is_recorded() -> None:
     assert registration.VERSION == "1"
+
+
+def test_a_small_brain_in_a_large_one_overlaps_fully() -> None:
+    """A rigid transform cannot make a child's brain an adult's: what counts is that it lies inside."""
+    import SimpleITK as sitk
+
+    from bids_app.steps.registration.similarity import mask_overlap
+
+    distance = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0)
+    large, small = (
+        images.to_itk(images.new_image((distance < radius).astype(np.float32), np.eye(4))) for radius in (16, 11)
+    )
+    assert mask_overlap((large, small), sitk.Transform(3, sitk.sitkIdentity)) == 1.0
+    aside = sitk.TranslationTransform(3, (11.0, 0.0, 0.0))
+    assert mask_overlap((large, small), aside) < 0.8

@@ -1,0 +1,93 @@
+"""The two images as the optimiser sees them: cropped to their brains, averaged, clipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.steps.images import Image, array_of, from_itk, like, mask_of, spacing_mm, to_itk
+from bids_app.steps.registration.plan import Plan
+from bids_app.steps.registration.result import RegistrationError
+
+MASK_MARGIN_MM = 5.0  # the brain's edge against CSF and skull guides too
+_CROP_MARGIN_MM = 20.0  # room for the moving brain to fall outside the fixed mask
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both images as the optimiser sees them: cropped, at the working spacing, clipped to their useful range."""
+
+    fixed: Image
+    moving: Image
+    fixed_mask: Image | None
+    moving_mask: Image | None
+    metric_mask: Image | None  # the fixed mask, dilated: where the metric is sampled
+
+
+def prepare(
+    fixed: Image, moving: Image, fixed_mask: Image | None, moving_mask: Image | None, margin_mm: float, plan: Plan
+) -> Pair:
+    """Both images at the plan's working spacing, and the fixed mask dilated by `margin_mm` for the metric.
+
+    Raises
+    ------
+    RegistrationError
+        A mask is empty, or an image is constant.
+    """
+    fixed, fixed_mask = _work_image(fixed, fixed_mask, plan.work_mm)
+    moving, moving_mask = _work_image(moving, moving_mask, plan.work_mm)
+    metric_mask = None
+    if fixed_mask is not None:
+        metric_mask = like(_dilated(mask_of(fixed_mask), spacing_mm(fixed), margin_mm).astype(np.uint8), fixed)
+    return Pair(fixed, moving, fixed_mask, moving_mask, metric_mask)
+
+
+def _work_image(image: Image, mask: Image | None, work_mm: float) -> tuple[Image, Image | None]:
+    """Crop to the mask's box plus a margin, average voxels in whole blocks up to `work_mm`, clip bright outliers."""
+    import SimpleITK as sitk
+
+    if mask is not None and not mask_of(mask).any():
+        raise RegistrationError("a brain mask is empty")
+    itk, itk_mask = to_itk(like(array_of(image), image)), None
+    spacing = np.array(itk.GetSpacing())
+    if mask is not None:
+        itk_mask = to_itk(like(mask_of(mask).astype(np.float32), mask))
+        where = np.argwhere(mask_of(mask))
+        margin = np.ceil(_CROP_MARGIN_MM / spacing).astype(int)
+        low = np.maximum(where.min(axis=0) - margin, 0)
+        high = np.minimum(where.max(axis=0) + margin + 1, image.shape)
+        itk, itk_mask = (sitk.RegionOfInterest(i, (high - low).tolist(), low.tolist()) for i in (itk, itk_mask))
+    factors = np.clip(np.floor(work_mm / spacing * 1.2 + 1e-6), 1, np.array(itk.GetSize()) // 4 + 1).astype(int)
+    if (factors > 1).any():
+        itk = sitk.BinShrink(itk, factors.tolist())
+        itk_mask = sitk.BinShrink(itk_mask, factors.tolist()) if itk_mask is not None else None
+    work = from_itk(itk)
+    work_mask = None
+    inside = np.ones(work.shape, bool)
+    if itk_mask is not None:
+        inside = np.asarray(sitk.GetArrayViewFromImage(itk_mask)).transpose(2, 1, 0) >= 0.5
+        work_mask = like(inside.astype(np.uint8), work)
+        inside = _dilated(inside, itk.GetSpacing(), MASK_MARGIN_MM)
+    array = array_of(work)
+    low_value, high_value = np.percentile(array[inside], (0.1, 99.8))
+    if high_value <= low_value:
+        raise RegistrationError("an image is constant where it should be registered")
+    return like(np.clip(array, low_value, high_value), work), work_mask
+
+
+def _dilated(mask: NDArray[np.bool_], spacing: Any, margin_mm: float) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing) <= margin_mm)
+
+
+def centre_of_mass(image: Image, mask: Image | None) -> NDArray[np.float64]:
+    """Centre of mass of the mask, else of the intensities, in LPS+ mm."""
+    from scipy import ndimage
+
+    weight = mask_of(mask).astype(np.float32) if mask is not None else array_of(image) - array_of(image).min()
+    index = np.array(ndimage.center_of_mass(weight))
+    return np.array([-1.0, -1.0, 1.0]) * (np.asarray(image.affine) @ [*index, 1.0])[:3]
