@@ -5,6 +5,7 @@ Many jobs of one array write them at the same time: each is written whole, and o
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,12 +55,17 @@ Without `space-` a file is on the grid of its own scan. Its sidecar (`.json`) sa
 
 def write_root_files(
     output: Path, *, source_name: str, source_root: Path, settings: Mapping[str, Any], methods: str,
-    templates: Path | None = None,
+    atlases: Mapping[str, Path] | None = None,
 ) -> None:  # fmt: skip
-    """Write dataset_description.json, .bidsignore, README, the methods text and the settings."""
-    links = {"raw": _link(source_root, output)}
-    if templates is not None:
-        links["templates"] = _link(templates, output)
+    """Write dataset_description.json, .bidsignore, README, the methods text and the settings.
+
+    Parameters
+    ----------
+    atlases
+        Folders of atlases that were given by path, by the label of their space.
+    """
+    links = _links_so_far(output) | {"raw": _link(source_root, output)}
+    links |= {label: _link(folder, output) for label, folder in (atlases or {}).items()}
     description = {
         "Name": f"bids_app derivatives of {source_name}",
         "BIDSVersion": BIDS_VERSION,
@@ -73,6 +79,15 @@ def write_root_files(
     write_if_changed(output / "README.md", _README.format(version=__version__).encode())
     write_if_changed(output / "docs" / "methods.md", methods.encode())
     write_if_changed(output / "logs" / "settings.toml", tomli_w.dumps(dict(settings)).encode())
+
+
+def _links_so_far(output: Path) -> dict[str, str]:
+    """The links that earlier runs, perhaps with other atlases, refer to."""
+    try:
+        description = json.loads((output / "dataset_description.json").read_text(encoding="utf-8"))
+        return dict(description["DatasetLinks"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _link(source: Path, output: Path) -> str:

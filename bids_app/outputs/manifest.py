@@ -31,8 +31,8 @@ class InputRecord:
     Attributes
     ----------
     stamp
-        Hash of size and modification time; while it is the same, the file is taken for unchanged. (The time itself
-        would tell when a patient was scanned.)
+        Hash of size, modification time and content; while it is the same, the file is taken for unchanged. (The time
+        itself would tell when a patient was scanned.)
     sha256
         Of the file's bytes.
     problem
@@ -115,7 +115,9 @@ def record_inputs(path: Path, inputs: Mapping[str, InputRecord]) -> None:
             _write(path, Manifest(dict(inputs), manifest.tasks))
 
 
-def remove_outdated(output: Path, path: Path, series: frozenset[str], reference: str) -> list[str]:
+def remove_outdated(
+    output: Path, path: Path, series: frozenset[str], reference: str, set_aside: frozenset[str] = frozenset()
+) -> list[str]:
     """Forget, and remove the files of, every finished task that stands on something that is no longer so.
 
     Other settings add to an output (a second normaliser beside the first); but what was made from a mask, a transform
@@ -127,6 +129,9 @@ def remove_outdated(output: Path, path: Path, series: frozenset[str], reference:
         Names of the series that the dataset still has.
     reference
         Name of the session's reference, which the outputs in its space and in the atlas stand on.
+    set_aside
+        Series that are in the dataset and that this run was told to leave out: what stands on one of them as the
+        reference is kept.
 
     Returns
     -------
@@ -136,11 +141,15 @@ def remove_outdated(output: Path, path: Path, series: frozenset[str], reference:
         manifest = read_manifest(path)
         kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
         while True:
-            keys = {name: task.key for name, task in kept.items()} | {"reference": reference}
+            keys = {name: task.key for name, task in kept.items()}
+            keys |= {f"raw:{name}": entry.sha256 for name, entry in manifest.inputs.items()}
             valid = {
                 name: task
                 for name, task in kept.items()
-                if all(keys.get(parent) == key for parent, key in task.parents.items())
+                if all(
+                    key in (reference, *set_aside) if parent == "reference" else keys.get(parent) == key
+                    for parent, key in task.parents.items()
+                )
             }
             if len(valid) == len(kept):
                 break
@@ -154,10 +163,10 @@ def remove_outdated(output: Path, path: Path, series: frozenset[str], reference:
     return removed
 
 
-def stamp_of(path: Path) -> str:
-    """Hash of a file's size and modification time."""
+def stamp_of(path: Path, sha256: str) -> str:
+    """Hash of a file's size, modification time and content (without the last, the time could be guessed)."""
     status = path.stat()
-    return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{sha256} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
 def task_key(step: str, version: str, parameters: Mapping[str, Any], parents: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from bids_app.inputs.reference import Reference
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import Manifest
 from bids_app.outputs.names import session_folder
-from bids_app.outputs.writer import json_bytes, write_bytes, write_if_changed
+from bids_app.outputs.writer import json_bytes, write_if_changed
 
 #: Columns of the table and what they mean: the table's data dictionary.
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -49,8 +49,6 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "atlas_mutual_information": {"Description": "Mattes mutual information with the first atlas, after (reference)."},
 }  # fmt: skip
 
-_BIDSIGNORED = "*_series.tsv"
-
 
 def table_path(output: Path, session: Session) -> Path:
     """Where a session's table is."""
@@ -82,7 +80,7 @@ def write_series_table(
     writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(row.get(key)) for key in COLUMNS} for row in rows)
-    write_bytes(table_path(output, session), stream.getvalue().encode())
+    write_if_changed(table_path(output, session), stream.getvalue().encode())
     write_if_changed(output / "series.json", json_bytes(COLUMNS))
 
 

@@ -108,8 +108,8 @@ def transform_bytes(transform: sitk.Transform, extension: str) -> bytes:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed run left half-written in a folder and below."""
-    for path in sorted(folder.rglob(f"{PARTIAL}*")):
+    """Remove what a killed run left half-written in a folder (not below: that may be another session's)."""
+    for path in sorted(folder.glob(f"{PARTIAL}*")):
         path.unlink(missing_ok=True)
 
 

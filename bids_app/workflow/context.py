@@ -57,12 +57,15 @@ class AtlasSpace:
     ----------
     spec
         As it was asked for (`MNI152NLin2009aSym`, `MNI152NLin2009cAsym:res-2`, a file's name).
+    finest
+        The same atlas at its finest resolution: what is registered to, whatever grid is asked for.
     content
-        Hash of what it consists of: part of the key of the registration.
+        Hash of what that consists of: part of the key of the registration.
     """
 
     spec: str
     space: Space
+    finest: Space
     output: OutputSpace
     content: str
 
@@ -117,21 +120,22 @@ def step_versions() -> dict[str, str]:
     }
 
 
-def atlas_space(spec: str, space: Space) -> AtlasSpace:
+def atlas_space(spec: str, space: Space, finest: Space) -> AtlasSpace:
     """Name an atlas' outputs: `res-` always, `SpatialReference` where BIDS does not know the space."""
     from bids_app.assets import space_grid
 
     shape, affine = space_grid(space)
     spacing = " x ".join(f"{edge:g}" for edge in _edges(affine))
     text = f"{spacing} mm, {' x '.join(str(size) for size in shape)} voxels"
-    reference = None if space.standard else f"bids:templates:{space.brain.name}"
-    label = re.sub("[^a-zA-Z0-9]", "", space.name)
+    label = re.sub("[^a-zA-Z0-9]", "", space.name + (f"cohort{space.cohort}" if space.cohort else ""))
+    reference = None if space.standard else f"bids:{label}:{space.brain.name}"
     resolution = space.resolution or re.sub(r"\D", "", f"{_edges(affine)[0]:g}") or "1"
     digest = hashlib.sha256()
-    for path in (space.head, space.brain, space.brain_mask):
+    for path in (finest.brain, finest.brain_mask):
         if path is not None and path.is_file():
             digest.update(path.read_bytes())
-    return AtlasSpace(spec, space, OutputSpace("atlas", label, resolution, reference, text), digest.hexdigest())
+    output = OutputSpace("atlas", label, resolution, reference, text)
+    return AtlasSpace(spec, space, finest, output, digest.hexdigest())
 
 
 def _edges(affine: Any) -> tuple[float, float, float]:

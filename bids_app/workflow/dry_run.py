@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from bids_app.inputs.dataset import Dataset, Selection, walk
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest, stamp_of
 from bids_app.outputs.products import PRODUCTS
@@ -53,10 +54,15 @@ def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPla
     manifest = read_manifest(manifest_path(context.settings.output_dir, session.subject, session.session))
     inputs = {}
     for series in session.series:
-        stamp = stamp_of(series.path)
         known = manifest.inputs.get(series.relative)
-        inputs[series.relative] = known if known and known.stamp == stamp else InputRecord(stamp, f"unread {stamp}")
-    return session, plan_session(session, inputs, manifest, context)
+        if known is None or known.stamp != stamp_of(series.path, known.sha256):
+            known = InputRecord("", "not read yet")
+        inputs[series.relative] = known
+    try:
+        return session, plan_session(session, inputs, manifest, context)
+    except InputError as error:  # one session without the reference that was asked for
+        told = tuple(replace(series, rejection=str(error)) for series in session.series)
+        return session, SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
 
 
 def estimate(plan: SessionPlan, context: RunContext) -> Estimate:

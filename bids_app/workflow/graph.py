@@ -44,6 +44,8 @@ def init_session_wf(plan: SessionPlan, context: RunContext, work: Path, failures
     for name, task in plan.tasks.items():
         if name not in plan.todo or name in plan.blocked:
             continue
+        if any(file.task in plan.todo and file.task not in nodes for file in task.files.values()):
+            continue  # what it reads is blocked
         node = nodes[name] = _node(task, context, failures)
         workflow.add_nodes([node])
         for field, file in task.files.items():

@@ -81,7 +81,7 @@ class StepInterface(BaseInterface):
 
     def said(self, method: str, **facts: Any) -> dict[str, Any]:
         """The sidecar's account of how a file was made."""
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version")
+        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content")
         parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
         version = self.context.versions[self.task.step]
         return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **_titled(parameters), **facts}}
@@ -145,7 +145,7 @@ class Bias(StepInterface):
         path = self.inputs.image if isinstance(self.inputs.image, str) else self.task.series.path
         stored = nib.load(path)
         image, mask = images.conform(stored), _mask(self.inputs.brain_mask)
-        settings = bias_field.n4_settings(self.task.series.suffix, self.task.series.contrast_agent)
+        settings = bias_field.n4_settings(self.task.series.contrast, self.task.series.contrast_agent)
         field = bias_field.bias_field(image, mask, settings, threads=self.context.settings.omp_nthreads)
         corrected = bias_field.correct(image, field)
         inside = images.mask_of(mask)
@@ -199,7 +199,7 @@ class Atlas(StepInterface):
         from bids_app.steps.registration import register
 
         atlas = next(each for each in self.context.spaces if each.label == self.task.space.label)
-        brain, brain_mask = load_space(atlas.space)
+        brain, brain_mask = load_space(atlas.finest)
         mask = _mask(self.inputs.brain_mask)
         moving = _image(self.inputs.image)
         moving = images.like(np.where(images.mask_of(mask), images.array_of(moving), 0), moving)
@@ -301,7 +301,7 @@ class Normalize(_ToSpace):
         facts: dict[str, Any] = {}
         for variant in self.task.targets:
             method = variant.removeprefix("brain")
-            normalization = fit(method, native, native_mask, contrast=self.task.series.suffix)
+            normalization = fit(method, native, native_mask, contrast=self.task.series.contrast)
             mapped = normalization.apply(images.array_of(image))
             said = self.said(method, Parameters=dict(normalization.parameters))
             facts[method] = dict(normalization.parameters)

@@ -152,16 +152,16 @@ class _Planner:
 
     def native(self, series: Series) -> None:
         """Mask, deface and bias field: in native space, each series alone."""
-        content = (self.inputs[series.relative].sha256,)
+        content = self.inputs[series.relative].sha256
         extraction = self.context.extraction_for(series)
         parameters = {**extraction.parameters(), **self._computing}
         made = {"brain_mask": target("brain_mask", series)}
-        self._add("mask", series, made, parameters, content=(*content, extraction.content))
+        self._add("mask", series, made, {**parameters, "mask": extraction.content}, raw=content)
 
         mask = {"brain_mask": self._file("mask", series, "brain_mask")}
         if self.settings.deface:
             made = {"face_mask": target("face_mask", series), "defaced": target("defaced", series)}
-            self._add("deface", series, made, {}, mask, content=content)
+            self._add("deface", series, made, {}, mask, raw=content)
 
         image = {"image": self._file("deface", series, "defaced")} if self.settings.deface else {}
         preproc = target("preproc", series)
@@ -169,8 +169,8 @@ class _Planner:
             biasfield = output_uri(target("biasfield", series).path)
             preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [raw_uri(series), biasfield]})
         made = {"biasfield": target("biasfield", series), "preproc": preproc}
-        parameters = {"contrast": series.suffix, "contrast_agent": series.contrast_agent, **self._computing}
-        self._add("bias", series, made, parameters, {**mask, **image}, content=content)
+        parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **self._computing}
+        self._add("bias", series, made, parameters, {**mask, **image}, raw=content)
 
     def coregister(self, series: Series) -> None:
         """The rigid transform of a series to the reference."""
@@ -190,9 +190,9 @@ class _Planner:
         if kind == "syn":
             back = target("from_atlas", self.reference, atlas.output)
             targets["from_atlas"] = _between(back, atlas.uri, self._uri(self.reference))
-        parameters = {"kind": kind, "atlas": atlas.label, **self._computing}
+        parameters = {"kind": kind, "atlas": atlas.label, "content": atlas.content, **self._computing}
         files = self._moving(self.reference)
-        self._add("atlas", self.reference, targets, parameters, files, atlas.output, content=(atlas.content,))
+        self._add("atlas", self.reference, targets, parameters, files, atlas.output)
 
     def resample(self, series: Series, space: OutputSpace) -> None:
         """The variants that are no normalisation, and the reference's masks."""
@@ -216,7 +216,7 @@ class _Planner:
         """The normalised variants; every space is given the intensities that were fitted in native space."""
         files = self._chain(series, space)
         product = "native_variant" if space.kind == "native" else "space_variant"
-        parameters = {**self._interpolation(space), "contrast": series.suffix}
+        parameters = {**self._interpolation(space), "contrast": series.contrast}
         for variant in self.settings.wanted_variants():
             if variant not in ("preproc", "brain"):
                 mask = self.reference if variant.startswith("brain") and space.kind != "native" else None
@@ -243,7 +243,7 @@ class _Planner:
         parameters: Mapping[str, Any],
         files: Mapping[str, FileInput] | None = None,
         space: OutputSpace = NATIVE,
-        content: tuple[str, ...] = (),
+        raw: str = "",
         variant: str = "",
     ) -> None:
         """Add a task; its key stands on the keys of the tasks whose files it reads."""
@@ -259,13 +259,15 @@ class _Planner:
                 self.blocked[name] = file.task
         if space.kind != "native" or step == "coregister":
             parents["reference"] = self.reference.name
-        paths = sorted(str(made.path) for made in targets.values())
-        said = {**parameters, "files": paths, "content": content}
+        if raw:
+            parents[f"raw:{series.relative}"] = raw
+        said = {**parameters, "files": {str(made.path): made.sidecar for made in targets.values()}}
         key = task_key(step, self.context.versions[step], said, parents)
         if step not in self.settings.steps:  # an earlier run's, or nothing
-            if name not in self.manifest.tasks:
+            record = self.manifest.tasks.get(name)
+            if record is None or not {str(made.path) for made in targets.values()} <= {f.path for f in record.files}:
                 return
-            key = self.manifest.tasks[name].key
+            key = record.key
         self.tasks[name] = Task(name, step, series, space, key, parents, parameters, files, targets)
 
     def _file(self, step: str, series: Series, role: str, space: OutputSpace = NATIVE) -> FileInput:

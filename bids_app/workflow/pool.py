@@ -2,6 +2,9 @@
 
 Each worker has a pipe of its own: nothing is shared between workers that a killed one could leave locked. Python's
 own pools end as a whole when one of their processes is killed, which on a cluster is what running out of memory does.
+
+No process outlives the one that started it: the kernel ends a child when its parent is gone, and each worker leads a
+process group that is ended with it.
 """
 
 from __future__ import annotations
@@ -95,31 +98,43 @@ class Pool:
             if worker.job is not None:
                 _signal(worker, signal.SIGTERM)
             worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(timeout=3)
-            if worker.process.is_alive():
-                _signal(worker, signal.SIGKILL)
-                worker.process.join()
-        self._workers.clear()
-
-    def running(self) -> list[Any]:
-        """The jobs under way."""
-        return [worker.job for worker in self._busy()]
+        while self._workers:
+            self._end(self._workers[-1], patience=3)
 
     def _busy(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.job is not None]
 
     def _give(self, job: Any) -> None:
-        worker = next((worker for worker in self._workers if worker.job is None), None)
-        if worker is None:
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=False)
-            process.start()
-            theirs.close()
-            worker = _Worker(process, ours)
-            self._workers.append(worker)
+        while idle := [worker for worker in self._workers if worker.job is None]:
+            try:
+                idle[0].pipe.send(job)
+            except OSError:  # it was killed while it had nothing to do
+                self._end(idle[0], patience=0)
+                continue
+            idle[0].job = job
+            return
+        worker = self._start()
         worker.job = job
-        worker.pipe.send(job)
+        with contextlib.suppress(OSError):  # ended already: `_events` tells of it
+            worker.pipe.send(job)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=False)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _end(self, worker: _Worker, patience: float) -> int | None:
+        """Wait some seconds for a worker to end, kill what is left of it and of what it started; its exit code."""
+        wait([worker.process.sentinel], patience)  # not `join`: its number is not free for others until it is joined
+        _signal(worker, signal.SIGKILL)
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        return worker.process.exitcode
 
     def _events(self) -> Iterator[Reported | Finished | Died]:
         by_pipe = {worker.pipe: worker for worker in self._busy()}
@@ -129,9 +144,7 @@ class Pool:
             try:
                 kind, content = worker.pipe.recv()
             except (EOFError, OSError):
-                worker.process.join(timeout=5)
-                self._workers.remove(worker)
-                yield Died(job, worker.process.exitcode)
+                yield Died(job, self._end(worker, patience=5))
                 continue
             if kind == "report":
                 yield Reported(job, content)
@@ -149,7 +162,7 @@ def _signal(worker: _Worker, number: int) -> None:
 def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
     """A worker's life."""
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which ends its workers and what they started
-    _die_with_parent()
+    die_with_parent()
     prepare()
     while True:
         try:
@@ -170,7 +183,13 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
                 pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
 
 
-def _die_with_parent() -> None:
-    """Let the kernel end this process when its parent is gone, killed for instance (Linux: PR_SET_PDEATHSIG)."""
+def die_with_parent() -> None:
+    """Let the kernel end this process when its parent is gone, killed for instance (Linux: PR_SET_PDEATHSIG).
+
+    To the kernel, the parent is the thread that started this process, and children do not inherit the setting.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # gone before the kernel was asked
+        os._exit(1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bids_app.assets import Space, find_hd_bet_weights, find_space
+from bids_app.assets import find_hd_bet_weights, find_space
 from bids_app.inputs.content import file_sha256
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
@@ -65,11 +66,10 @@ def check_folders(settings: Settings) -> None:
 def create_output(settings: Settings) -> None:
     """Make the output folder, and make sure that it can be written to."""
     output = settings.output_dir
-    probe = output / ".partial-probe"
     try:
         output.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=output):
+            pass
     except OSError as error:
         raise SetupError(
             f"the output {output} cannot be written to: {error.strerror}; make it writable for this user", CANNOT_CREATE
@@ -88,7 +88,8 @@ def prepare(settings: Settings) -> RunContext:
     home = settings.app_home or Path("/nonexistent")
     default, other = _extractions(settings, home)
     wanted = _wanted_spaces(settings)
-    spaces = tuple(_named(spec, find_space(spec, home, settings.templateflow_home)) for spec in wanted)
+    spaces = tuple(_named(spec, home, settings.templateflow_home) for spec in wanted)
+    _check_names(spaces)
     return RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces)
 
 
@@ -96,8 +97,22 @@ def _wanted_spaces(settings: Settings) -> tuple[str, ...]:
     return settings.output_spaces if {"atlas", "resample", "normalize"} & set(settings.steps) else ()
 
 
-def _named(spec: str, space: Space) -> AtlasSpace:
-    return atlas_space(Path(spec).name, space)
+def _named(spec: str, home: Path, templateflow_home: Path | None) -> AtlasSpace:
+    """An atlas: outputs on the grid that was asked for, registered to at the finest resolution at hand."""
+    space = find_space(spec, home, templateflow_home)
+    finest = space
+    if space.standard:
+        finest = find_space(re.sub(r":res-[^:]*", "", spec), home, templateflow_home)
+    return atlas_space(Path(spec).name, space, finest)
+
+
+def _check_names(spaces: tuple[AtlasSpace, ...]) -> None:
+    """No two atlases may write files of the same names."""
+    seen: dict[tuple[str, str | None], AtlasSpace] = {}
+    for atlas in spaces:
+        other = seen.setdefault((atlas.label, atlas.output.resolution), atlas)
+        if other is not atlas:
+            raise SetupError(f"--output-spaces: {other.spec} and {atlas.spec} would have the same file names", USAGE)
 
 
 def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction]:
@@ -159,10 +174,10 @@ def _given_masks(folder: Path | None) -> Mapping[str, Path]:
     result: dict[str, Path] = {}
     for path in sorted(folder.rglob("*_mask.nii*")) if folder else ():
         found = _MASK_NAME.fullmatch(path.name)
-        if found is None or "_space-" in path.name or "_label-face" in path.name or "_label-lesion" in path.name:
+        if found is None or "_space-" in path.name or "_label-" in found["series"]:
             continue
         suffix = "T1w" if found["desc"] == "brain" else found["desc"]
         result[f"{found['series']}_{suffix}"] = path
     if folder:
-        log.info("brain masks: %d given by --masks", len(result))
+        log.info("brain masks: %d found by --masks", len(result))
     return result

@@ -25,11 +25,12 @@ from bids_app.outputs.dataset import write_root_files
 from bids_app.outputs.methods import methods_text
 from bids_app.settings import Settings
 from bids_app.workflow.context import RunContext
+from bids_app.workflow.failures import Failure
 from bids_app.workflow.graph import HD_BET_MEMORY_GB, MEMORY_GB
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import SetupError, create_output
 from bids_app.workflow.progress import Progress
-from bids_app.workflow.session import Failure, SessionResult, finished_session, run_session
+from bids_app.workflow.session import SessionResult, finished_session, run_session
 
 log = logging.getLogger("bids_app")
 
@@ -61,6 +62,9 @@ class Account:
     sessions: int = 0
     series: int = 0
     failures: list[Failure] = field(default_factory=list)
+    begun: set[str] = field(default_factory=set)
+    running: list[str] = field(default_factory=list)
+    stopped: bool = False
 
     def add(self, result: SessionResult) -> None:
         """Count a session in."""
@@ -81,23 +85,26 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     _write_root_files(dataset, context)
     account = Account()
     work = _private_work_folder(settings)
-    waiting: list[str] = []
     try:
         with _sigterm_raises(), Progress(console, len(subjects)) as progress:
-            _run_all(
-                _unfinished(dataset, selection, context, account, progress), context, work, account, progress, waiting
-            )
-    except KeyboardInterrupt:
-        return _interrupted(waiting, console, INTERRUPTED)
-    except Terminated:
-        return _interrupted(waiting, console, TRY_AGAIN)
+            _run_all(_unfinished(dataset, selection, context, account, progress), context, work, account, progress)
+    except (KeyboardInterrupt, Terminated) as stop:
+        told = "What is written is whole; the same command goes on from there."
+        console.print(f"Stopped. {_not_done(account, subjects)} {told}", soft_wrap=True)
+        return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if account.series == 0 and not account.failures and settings.shard[1] > 1 and not subjects:
+        console.print("Nothing to process in this shard")
+        return ALL_WELL
     if account.series == 0 and not account.failures:
         console.print(
-            "Nothing to process: no structural series is selected; --dry-run lists what was found and why not"
+            "Nothing to process: no structural series is selected; --dry-run lists what was found and why not",
+            soft_wrap=True,
         )
         return NOTHING_MATCHES
+    if account.stopped:
+        console.print(_not_done(account, subjects), soft_wrap=True)
     return _closing(account, settings, console)
 
 
@@ -106,6 +113,7 @@ def _unfinished(
 ) -> Iterator[Session]:
     """The sessions of which something is left to do; finished ones are counted and passed over."""
     for session in walk(dataset, selection):
+        account.begun.add(session.subject)
         account.series += len(session.series)
         broken = [series for series in session.rejected if series.unreadable]
         account.failures += [
@@ -120,22 +128,22 @@ def _unfinished(
 
 
 def _run_all(
-    sessions: Iterator[Session], context: RunContext, work: Path, account: Account, progress: Progress,
-    waiting: list[str],
-) -> None:  # fmt: skip
+    sessions: Iterator[Session], context: RunContext, work: Path, account: Account, progress: Progress
+) -> None:
     """Give the sessions to the workers; with fewer sessions than processors, each runs nodes side by side."""
     settings = context.settings
     size = _workers(context)
     first = list(itertools.islice(sessions, size))
     if not first:
         return
-    inner = max(1, size // len(first)) if len(first) < size else 1
+    inner = max(1, size // len(first))
     prepare = partial(prepare_worker, settings.omp_nthreads, work)
-    pool = Pool(min(size, len(first)), prepare, partial(_work_on, context=context, work=work, nprocs=inner))
+    work_on = partial(_work_on, context=context, work=work, nprocs=inner * settings.omp_nthreads)
+    pool = Pool(min(size, len(first)), prepare, work_on)
 
     def started() -> Iterator[Session]:
         for session in itertools.chain(first, sessions):
-            waiting.append(session.label)
+            account.running.append(session.label)
             progress.started(session.label)
             yield session
 
@@ -144,10 +152,11 @@ def _run_all(
             progress.task(*event.message)
             continue
         result = _result_of(event)
-        waiting.remove(result.label)
+        account.running.remove(result.label)
         account.add(result)
         progress.finished(result)
         if result.failures and settings.stop_on_first_crash:
+            account.stopped = True
             return
 
 
@@ -199,10 +208,10 @@ def _write_root_files(dataset: Dataset, context: RunContext) -> None:
     settings = context.settings
     extraction = context.default_extraction
     text = methods_text(settings, extraction=extraction.method, mirroring=extraction.mirroring)
-    custom = next((atlas.space.brain.parent for atlas in context.spaces if not atlas.space.standard), None)
+    atlases = {atlas.label: atlas.space.brain.parent for atlas in context.spaces if not atlas.space.standard}
     write_root_files(
         settings.output_dir, source_name=dataset.name, source_root=settings.bids_dir, settings=settings.public(),
-        methods=text, templates=custom,
+        methods=text, atlases=atlases,
     )  # fmt: skip
 
 
@@ -234,10 +243,11 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupted(waiting: list[str], console: Console, code: int) -> int:
-    names = ", ".join(waiting[:20]) or "nothing"
-    console.print(f"Stopped. Not finished: {names}. What is written is whole; the same command goes on from there.")
-    return code
+def _not_done(account: Account, subjects: list[str]) -> str:
+    """The sessions that were under way and the participants that had not begun, in words."""
+    missing = [f"sub-{label}" for label in subjects if label not in account.begun]
+    more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+    return f"Not finished: {', '.join([*account.running, *missing[:20]]) or 'nothing'}{more}."
 
 
 def _closing(account: Account, settings: Settings, console: Console) -> int:
@@ -261,7 +271,7 @@ def _closing(account: Account, settings: Settings, console: Console) -> int:
             )
     console.print(
         f"{len(account.failures)} failures in {account.sessions} sessions; everything else is in "
-        f"{settings.output_dir}. Details: logs/*/errors.txt there",
+        f"{settings.output_dir}. Details: errors.txt under its logs",
         soft_wrap=True,
     )
     return SOME_FAILED

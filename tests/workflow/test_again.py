@@ -96,6 +96,57 @@ def test_a_changed_raw_file_makes_everything_of_it_anew(again: Run, tmp_path: Pa
     assert changed == {name for name in before if "FLAIR" in name}
 
 
+def test_what_the_table_lacks_is_put_there_without_work(again: Run) -> None:
+    table = again.output / "sub-02" / "ses-1" / "sub-02_ses-1_series.tsv"
+    content = table.read_bytes()
+    table.unlink()
+    run = _app(again.source, again.output, *ONE)
+    assert run.code == 0
+    assert table.read_bytes() == content
+
+
+def test_a_series_that_is_gone_takes_its_outputs_with_it(again: Run, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    shutil.copytree(again.source, source)
+    for path in (source / "sub-02" / "ses-1" / "anat").glob("*FLAIR*"):
+        path.unlink()
+    run = _app(source, again.output, *ONE)
+    assert run.code == 0, run.text
+    assert not list((again.output / "sub-02" / "ses-1" / "anat").glob("*FLAIR*"))
+    assert list((again.output / "sub-02" / "ses-1" / "anat").glob("*space-T1w*"))
+
+
+def test_a_filter_leaves_what_is_finished_alone(again: Run, tmp_path: Path) -> None:
+    before = _times(again.output)
+    query = tmp_path / "filter.json"
+    query.write_text('{"t1w": {"suffix": "T1w", "acquisition": "none"}}')
+    run = _app(again.source, again.output, *ONE, "--bids-filter-file", str(query))
+    assert run.code == 0, run.text
+    after = _times(again.output)
+    assert {name for name in before if "T1w." in name or "desc-T1w" in name} <= set(after)
+
+
+def test_damage_that_may_not_be_mended_is_told(again: Run) -> None:
+    path = again.output / "sub-02/ses-1/anat/sub-02_ses-1_desc-preproc_FLAIR.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    run = _app(again.source, again.output, *ONE, "--steps", "normalize", "--normalize", "minmax")
+    assert run.code == 1
+    assert "add bias to --steps" in run.text
+
+
+def test_a_broken_series_is_told_every_time(again: Run, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    shutil.copytree(again.source, source)
+    path = source / "sub-02/ses-1/anat/sub-02_ses-1_FLAIR.nii.gz"
+    path.write_bytes(path.read_bytes()[:5000])
+    for _ in range(2):
+        run = _app(source, again.output, *ONE)
+        assert run.code == 1
+        assert "ends early" in run.text
+
+
 def test_two_blocks_of_steps_give_what_one_run_gives(first: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
     late = _app(first.source, output, *ONE, "--steps", "atlas", "resample")

@@ -122,6 +122,7 @@ def build_head(step_mm: float = 1.0) -> Head:
         for one in _coats(head, shapes):
             part = head.face[one.box]
             np.copyto(part, sign * np.maximum(one.cover, np.abs(part)))
+    head.face[hull < _SKULL] = 0  # what the shapes share with the skull is neither eye nor nose
     return head
 
 

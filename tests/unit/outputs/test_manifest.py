@@ -85,6 +85,24 @@ def test_what_stands_on_a_replaced_task_is_removed_with_its_files(tmp_path: Path
     assert sorted(read_manifest(where).tasks) == ["mask/s", "mask/t"]
 
 
+def test_what_was_made_from_a_raw_file_that_was_replaced_is_removed(tmp_path: Path) -> None:
+    where = tmp_path / "manifest.json"
+    record_inputs(where, {"t1": InputRecord("s", "new"), "t2": InputRecord("s", "same")})
+    for name, raw in (("mask/s", ("raw:t1", "old")), ("mask/t", ("raw:t2", "same"))):
+        record_task(tmp_path, where, name, TaskRecord("k", dict([raw]), (_made(tmp_path, name[-1], b"x"),)))
+    assert remove_outdated(tmp_path, where, frozenset({"s", "t"}), "t") == ["mask/s"]
+    assert not (tmp_path / "s").exists()
+
+
+def test_outputs_on_a_reference_that_was_only_left_out_are_kept(tmp_path: Path) -> None:
+    where = tmp_path / "manifest.json"
+    task = TaskRecord("k", {"reference": "t"}, (_made(tmp_path, "moved", b"x"),))
+    record_task(tmp_path, where, "resample/s/reference", task)
+    names = frozenset({"s", "t"})
+    assert remove_outdated(tmp_path, where, names, "s", frozenset({"t"})) == []
+    assert remove_outdated(tmp_path, where, names, "s") == ["resample/s/reference"]
+
+
 def test_a_task_that_makes_other_files_takes_its_old_ones_away(tmp_path: Path) -> None:
     where = tmp_path / "manifest.json"
     record_task(tmp_path, where, "atlas/s", TaskRecord("1", {}, (_made(tmp_path, "x.mat", b"a"),)))

@@ -43,6 +43,8 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "anat" / f"{writer.PARTIAL}xyz-a.nii.gz").write_bytes(b"half")
     (tmp_path / "anat" / "a.nii.gz").write_bytes(b"whole")
     remove_partial_files(tmp_path)
+    assert len(list((tmp_path / "anat").iterdir())) == 2  # what lies below is another's
+    remove_partial_files(tmp_path / "anat")
     assert [each.name for each in (tmp_path / "anat").iterdir()] == ["a.nii.gz"]
 
 

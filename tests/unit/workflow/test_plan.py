@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bids_app.inputs.series import Header, Series, Session
-from bids_app.outputs.manifest import InputRecord, Manifest, TaskRecord
+from bids_app.outputs.manifest import FileRecord, InputRecord, Manifest, TaskRecord
 from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext
@@ -28,7 +28,7 @@ def _series(suffix: str, **entities: str) -> Series:
 def _context(**changes: object) -> RunContext:
     settings = replace(Settings(Path("/d"), Path("/nowhere")), **changes)  # type: ignore[arg-type]
     space = OutputSpace("atlas", "MNI", "1", None, "1 mm")
-    atlas = AtlasSpace("MNI", None, space, "atlas hash")  # type: ignore[arg-type]
+    atlas = AtlasSpace("MNI", None, None, space, "atlas hash")  # type: ignore[arg-type]
     method = Extraction("template", version="1")
     return RunContext(settings, dict.fromkeys(STEPS, "1"), method, method, {}, (atlas,))
 
@@ -86,6 +86,17 @@ def test_a_setting_changes_the_keys_of_what_depends_on_it(changes: dict[str, obj
     assert _changed(**changes) == steps
 
 
+def test_a_changed_sidecar_is_a_change() -> None:
+    """What the output's sidecars pass on from the raw one is part of the result."""
+    context = _context()
+    before = _plan(context)
+    series = replace(_series("T1w"), metadata={"EchoTime": 0.003})
+    session = Session("01", None, (series,), ())
+    inputs = {series.relative: InputRecord("s", f"hash of {series.name}")}
+    after = plan_session(session, inputs, Manifest(), context)
+    assert after.tasks["deface/sub-01_T1w"].key != before.tasks["deface/sub-01_T1w"].key
+
+
 def test_finished_tasks_are_left_out_until_a_key_changes(tmp_path: Path) -> None:
     context = _context(output_dir=tmp_path)
     done = {name: TaskRecord(task.key, task.parents, ()) for name, task in _plan(context).tasks.items()}
@@ -100,7 +111,12 @@ def test_a_later_block_of_steps_needs_the_earlier_one(tmp_path: Path) -> None:
     plan = _plan(context)
     assert plan.blocked["coregister/sub-01_FLAIR"].startswith(("mask/", "bias/"))
     early = _plan(_context(output_dir=tmp_path, steps=("mask", "deface", "bias")))
-    done = {name: TaskRecord(task.key, task.parents, ()) for name, task in early.tasks.items()}
+    done = {
+        name: TaskRecord(
+            task.key, task.parents, tuple(FileRecord(str(made.path), "", 0) for made in task.targets.values())
+        )
+        for name, task in early.tasks.items()
+    }
     plan = _plan(context, Manifest({}, done))
     assert not plan.blocked
     whole = _plan(_context(output_dir=tmp_path))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
@@ -54,3 +58,54 @@ def test_workers_are_gone_after_closing() -> None:
     processes = [worker.process for worker in pool._workers]
     run.close()
     assert all(not process.is_alive() for process in processes)
+
+
+def _start_a_child_and_end(job: int, report: Callable[[Any], None]) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    report(child.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_worker_started_ends_with_it() -> None:
+    reported, died = list(Pool(1, _prepare, _start_a_child_and_end).run(iter([1])))
+    assert isinstance(reported, Reported)
+    assert died == Died(1, -signal.SIGKILL)
+    wait_until(lambda: not is_running(reported.message))
+
+
+def test_an_idle_worker_that_is_killed_is_replaced() -> None:
+    pool = Pool(1, _prepare, _work)
+
+    def jobs() -> Iterator[int]:
+        yield 1
+        (worker,) = pool._workers
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.join()
+        yield 2
+
+    events = [event for event in pool.run(jobs()) if not isinstance(event, Reported)]
+    assert events == [Finished(1, (1, "yes")), Finished(2, (4, "yes"))]
+
+
+def _exit(job: int, report: Callable[[Any], None]) -> None:
+    sys.exit(job)
+
+
+def test_the_exit_code_of_a_worker_is_its_own() -> None:
+    assert list(Pool(1, _prepare, _exit).run(iter([7]))) == [Died(7, 7)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and more than an entry that nobody has collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that is about to happen."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)

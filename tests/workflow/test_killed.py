@@ -1,0 +1,223 @@
+"""Processes that are killed, as by a machine that runs out of memory: a run ends, says so, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="processes are found in /proc")
+
+#: Generous: what is waited for takes seconds.
+PATIENCE = 120.0
+#: One session with four series, whose nodes run side by side.
+ONE_SESSION = ("--participant-label", "01", "--nprocs", "2")
+#: Two sessions, each in a worker of its own.
+TWO_SESSIONS = ("--participant-label", "02", "--nprocs", "2")
+#: An environment variable by which all processes of a run are found, whoever their parent is by now.
+MARK = "BIDS_APP_TEST_RUN"
+
+
+def _wait_for(what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Running:
+    """A run under way."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    output: Path
+    log: Path
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: the exit code and what it said."""
+        code = self.process.wait(PATIENCE)
+        return code, self.log.read_text()
+
+    def processes(self) -> dict[int, str]:
+        """The processes of the run that are alive, and their commands."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # ended in between
+                continue
+        return found
+
+    def workers(self) -> list[int]:
+        """The processes that have a session each."""
+        return sorted(pid for pid, command in self.processes().items() if "spawn_main" in command)
+
+    def nodes(self) -> list[int]:
+        """The processes that have a node each: children of a fork server."""
+        servers = {pid for pid, command in self.processes().items() if "forkserver" in command}
+        return sorted(pid for pid in servers if _parent(pid) in servers)
+
+    def published(self) -> list[Path]:
+        """The images that are in the output."""
+        return list(self.output.glob("sub-*/**/*.nii.gz"))
+
+    def partial(self) -> list[Path]:
+        """What is half-written in the output."""
+        return list(self.output.rglob(".partial-*"))
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(small_demo: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start the command on the demo with given masks; whatever happens, nothing of it outlives the test."""
+    runs: list[Running] = []
+
+    def begin(*words: str) -> Running:
+        mark, output, log = uuid.uuid4().hex, tmp_path / "out", tmp_path / f"log-{len(runs)}"
+        environment = {**os.environ, MARK: mark, "BIDS_APP_HOME": str(tmp_path / "no-home"), "HOME": str(tmp_path)}
+        masks = small_demo / "derivatives" / "truth"
+        command = [sys.executable, "-m", "bids_app", small_demo, output, "participant", *words, "--masks", masks]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
+        runs.append(Running(process, mark, output, log))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+        for pid in run.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _verify(output: Path) -> int:
+    command = [sys.executable, "-m", "bids_app", "verify", str(output)]
+    return subprocess.run(command, check=False, timeout=PATIENCE, capture_output=True).returncode
+
+
+def test_a_killed_node_is_told_and_done_again(start: Start) -> None:
+    run = start(*ONE_SESSION)
+    os.kill(_wait_for(run.nodes)[0], signal.SIGKILL)
+    code, text = run.end()
+    assert code == 1, text
+    assert "its process was killed" in text
+    assert "memory" in text
+    _wait_for(lambda: not run.processes())
+    assert run.published(), "what does not stand on the killed node is there"
+
+    code, text = start(*ONE_SESSION).end()
+    assert code == 0, text
+    assert _verify(run.output) == 0
+
+
+def test_a_killed_worker_costs_its_own_session_alone(start: Start) -> None:
+    run = start(*TWO_SESSIONS)
+    workers = _wait_for(lambda: run.workers() if len(run.workers()) == 2 else None)
+    os.kill(workers[0], signal.SIGKILL)
+    code, text = run.end()
+    assert code == 1, text
+    assert text.count("its process was killed (signal 9)") == 1, text
+    _wait_for(lambda: not run.processes())
+    tables = list((run.output / "sub-02").rglob("*_series.tsv")) or run.published()
+    assert len({path.relative_to(run.output).parts[1] for path in tables}) == 1
+    assert _verify(run.output) == 0
+
+
+def test_sigterm_ends_everything_and_the_next_run_goes_on(start: Start) -> None:
+    run = start(*ONE_SESSION)
+    _wait_for(run.published)
+    os.kill(run.process.pid, signal.SIGTERM)
+    code, text = run.end()
+    assert code == 75, text
+    assert "sub-01" in text
+    _wait_for(lambda: not run.processes())
+    assert run.partial() == []
+
+    code, text = start(*ONE_SESSION).end()
+    assert code == 0, text
+    assert run.partial() == []
+    assert _verify(run.output) == 0
+
+
+@pytest.mark.parametrize("victim", ["run", "worker", "fork server"])
+def test_nothing_outlives_what_started_it(start: Start, victim: str) -> None:
+    run = start(*ONE_SESSION)
+    node = _wait_for(run.nodes)[0]
+    (worker,) = run.workers()
+    pid = {"run": run.process.pid, "worker": worker, "fork server": _parent(node)}[victim]
+    os.kill(pid, signal.SIGKILL)
+    if victim == "fork server":
+        _wait_for(lambda: node not in run.processes())
+        return
+    code, text = run.end()
+    assert code == (-signal.SIGKILL if victim == "run" else 1), text
+    _wait_for(lambda: not run.processes())
+
+
+def _value(name: str) -> str:
+    import os
+    import signal
+
+    if name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "failed":
+        raise ValueError(name)
+    return name
+
+
+def _graph(folder: Path) -> Any:
+    """A chain that goes well, a node that is killed, one that fails, and one that stands on each of these."""
+    from nipype.interfaces.utility import Function
+    from nipype.pipeline.engine import Node, Workflow
+
+    def node(name: str) -> Node:
+        interface = Function(input_names=["name"], output_names=["value"], function=_value)
+        return Node(interface, name=name, mem_gb=0.1)
+
+    workflow = Workflow(name="graph", base_dir=str(folder))
+    workflow.config["execution"] = {"crashdump_dir": str(folder), "poll_sleep_duration": 0.05}
+    for first in ("well", "killed", "failed"):
+        workflow.connect(node(first), "value", node(f"after_{first}"), "name")
+        workflow.get_node(first).inputs.name = first
+    return workflow
+
+
+def test_a_killed_node_costs_what_stands_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bids_app.workflow.plugin import SafeMultiProcPlugin
+
+    monkeypatch.chdir(tmp_path)
+    told: set[tuple[str, str]] = set()
+    arguments = {
+        "n_procs": 3, "memory_gb": 1, "mp_context": "forkserver", "raise_insufficient": False,
+        "status_callback": lambda node, status: told.add((node.name, status)),
+    }  # fmt: skip
+    plugin = SafeMultiProcPlugin(arguments)
+    with pytest.raises(BrokenProcessPool, match="killed"):
+        _graph(tmp_path).run(plugin=plugin)
+    assert plugin.killed == {"killed"}
+    assert told == {
+        ("well", "start"), ("well", "end"), ("after_well", "start"), ("after_well", "end"),
+        ("killed", "start"), ("killed", "exception"), ("failed", "start"), ("failed", "exception"),
+    }  # fmt: skip
