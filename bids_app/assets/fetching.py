@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, TRY_AGAIN, USAGE
+
 #: Told the bytes that have come and how many there will be (None: the server does not say).
 Progress = Callable[[int, int | None], None]
 
-USAGE, MISSING, CANNOT_CREATE, TRY_AGAIN = 64, 66, 73, 75  # exit codes of the bids-standard execution draft
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 20
@@ -23,7 +24,7 @@ _CHUNK = 1 << 20
 class AssetError(Exception):
     """Weights or a template that is not there or cannot be fetched; `message` is for a user, `code` the exit code."""
 
-    def __init__(self, message: str, code: int = MISSING) -> None:
+    def __init__(self, message: str, code: int = NO_INPUT) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -116,7 +117,7 @@ def _open(url: str) -> Any:
     except ValueError as error:
         raise AssetError(f"{url}: not an address to download from", USAGE) from error
     except urllib.error.HTTPError as error:
-        code = MISSING if error.code in (404, 410) else TRY_AGAIN
+        code = NO_INPUT if error.code in (404, 410) else TRY_AGAIN
         raise AssetError(f"{url}: the server answers {error.code} {error.reason}", code) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error

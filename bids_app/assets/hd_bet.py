@@ -9,17 +9,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from bids_app.assets.fetching import (
-    CANNOT_CREATE,
-    TRY_AGAIN,
-    USAGE,
-    AssetError,
-    Progress,
-    download,
-    download_json,
-    ignore_progress,
-    user_home,
-)
+from bids_app.assets.fetching import AssetError, Progress, download, download_json, ignore_progress, user_home
+from bids_app.exit_codes import CANNOT_CREATE, TRY_AGAIN, USAGE
 from bids_app.steps.brain_mask.hd_bet import CHECKPOINT, HdBetError, check_weights
 
 #: Where HD-BET 2.0.1 itself fetches its weights from (`HD_BET.paths`).

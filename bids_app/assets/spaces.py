@@ -15,7 +15,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_app.assets.fetching import MISSING, USAGE, AssetError, user_home
+from bids_app.assets.fetching import AssetError, user_home
+from bids_app.exit_codes import NO_INPUT, USAGE
 from bids_app.steps.images import (
     Affine,
     Image,
@@ -107,7 +108,7 @@ def find_space(spec: str, home: Path, templateflow_home: Path | None) -> Space:
     raise AssetError(
         f"{spec}: no such space on this machine; fetch it with `bids_app fetch {spec}`, "
         f"or use {EMBEDDED}, which is always there, or the path of an image",
-        MISSING,
+        NO_INPUT,
     )
 
 
@@ -116,10 +117,10 @@ def _embedded(spec: str, cohort: str | None, resolution: str | None) -> Space:
         raise AssetError(f"{spec}: {EMBEDDED} has no cohorts, and resolutions of 1 to 8 whole millimetres", USAGE)
     package = importlib.util.find_spec("nilearn")  # importing it costs a second
     if package is None or not package.submodule_search_locations:
-        raise AssetError(f"{EMBEDDED}: nilearn, which carries it, is not installed", MISSING)
+        raise AssetError(f"{EMBEDDED}: nilearn, which carries it, is not installed", NO_INPUT)
     brain = Path(package.submodule_search_locations[0]) / _EMBEDDED_FILE
     if not brain.is_file():
-        raise AssetError(f"{brain}: this version of nilearn does not carry {EMBEDDED}", MISSING)
+        raise AssetError(f"{brain}: this version of nilearn does not carry {EMBEDDED}", NO_INPUT)
     step = int(resolution or 1)
     return Space(EMBEDDED, str(step), None, brain, None, "nilearn", _EMBEDDED_LICENSE, standard=True, step=step)
 
@@ -172,7 +173,7 @@ def _license(folder: Path) -> str:
 def _space_of_file(path: Path) -> Space:
     if not path.is_file():
         raise AssetError(
-            f"{path}: there is no such image; name a space, or the path of a .nii or .nii.gz image", MISSING
+            f"{path}: there is no such image; name a space, or the path of a .nii or .nii.gz image", NO_INPUT
         )
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
     if stem == path.name:

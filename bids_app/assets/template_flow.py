@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bids_app.assets.fetching import CANNOT_CREATE, MISSING, TRY_AGAIN, AssetError
+from bids_app.assets.fetching import AssetError
 from bids_app.assets.spaces import EMBEDDED, Space, find_space, load_space, parse, templateflow_space
+from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, TRY_AGAIN
 
 TEMPLATEFLOW_URL = "https://templateflow.s3.amazonaws.com"  # what its client fetches from
 
@@ -73,7 +74,7 @@ def _run_client(spec: str, root: Path, url: str) -> None:
     command = [sys.executable, "-c", program, spec, str(root), url]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode == _UNKNOWN:
-        raise AssetError(f"{spec}: TemplateFlow has no brain of that name, cohort and resolution", MISSING)
+        raise AssetError(f"{spec}: TemplateFlow has no brain of that name, cohort and resolution", NO_INPUT)
     if result.returncode != 0:
         reason = result.stderr.strip().splitlines()[-1:] or ["no answer"]
         raise AssetError(

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bids_app.exit_codes import ALL_WELL, CANNOT_CREATE, NO_INPUT, SOME_FAILED
+
 
 def demo(words: list[str], environment: Mapping[str, str]) -> int:
     """`bids_app demo DIR`."""
@@ -27,9 +29,9 @@ def demo(words: list[str], environment: Mapping[str, str]) -> int:
         write_demo(arguments.folder, seed=arguments.seed, spacing_mm=arguments.spacing_mm)
     except FileExistsError as error:
         print(f"bids_app: {error}", file=sys.stderr)
-        return 73
+        return CANNOT_CREATE
     print(f"{arguments.folder} is there. Next: bids_app {arguments.folder} OUTPUT participant")
-    return 0
+    return ALL_WELL
 
 
 def fetch(words: list[str], environment: Mapping[str, str]) -> int:
@@ -67,7 +69,7 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
                 say=bar.console.print,
             )
         print(f"HD-BET's weights: {folder}")
-    return 0
+    return ALL_WELL
 
 
 def _told(bar: Any, task: Any, done: int, total: int | None) -> None:
@@ -86,9 +88,9 @@ def verify(words: list[str], environment: Mapping[str, str]) -> int:
 
     if not arguments.output.is_dir():
         print(f"bids_app: {arguments.output}: no such folder", file=sys.stderr)
-        return 66
+        return NO_INPUT
     count, problems = verify_output(arguments.output)
     for path, problem in problems:
         print(f"{path}: {problem}")
     print(f"{count} files checked, {len(problems)} problems")
-    return 1 if problems else 0
+    return SOME_FAILED if problems else ALL_WELL

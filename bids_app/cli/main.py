@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_app.cli.parser import build_parser
+from bids_app.cli.parser import LEVELS, build_parser
+from bids_app.exit_codes import INTERRUPTED, IO_ERROR
 
 HELPERS = ("demo", "fetch", "verify")
 
@@ -16,7 +17,7 @@ HELPERS = ("demo", "fetch", "verify")
 def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Do what the words say and return the exit code."""
     try:
-        if words and words[0] in HELPERS:
+        if words and words[0] in HELPERS and not set(LEVELS) & set(words[2:]):  # a dataset may be named demo, too
             from bids_app.cli import helpers
 
             return getattr(helpers, words[0])(list(words[1:]), environment)
@@ -28,18 +29,19 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
             return code
         if isinstance(error, OSError):
             print(f"bids_app: {error}", file=sys.stderr)
-            return 74
+            return IO_ERROR
         raise
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _main(words: list[str], environment: Mapping[str, str]) -> int:
     arguments = build_parser().parse_args(words)
-    from bids_app.cli.settings import settings_from
+    from bids_app.cli.settings import command_from
 
-    settings = settings_from(arguments, environment)
-    _configure_logging(getattr(arguments, "verbose", 0) or 0)
+    command = command_from(arguments, environment)
+    settings = command.settings
+    _configure_logging(command.verbose)
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -55,10 +57,10 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
     from bids_app.workflow.prepare import prepare
 
     context = prepare(settings)
-    if getattr(arguments, "dry_run", False):
+    if command.dry_run:
         from bids_app.workflow.dry_run import dry_run
 
-        return dry_run(dataset, selection, context, console, as_json=getattr(arguments, "json", False))
+        return dry_run(dataset, selection, context, console, as_json=command.json)
     from bids_app.workflow.run import run_participants
 
     return run_participants(dataset, selection, context, console)

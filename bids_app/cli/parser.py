@@ -201,7 +201,7 @@ def _how(group: argparse._ArgumentGroup) -> None:
         "--config_file",
         type=Path,
         metavar="FILE",
-        help="TOML with any of these options, by their long names",
+        help="TOML with any of these options, by their long names; logs/settings.toml of an output is one",
     )
 
 

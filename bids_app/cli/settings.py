@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bids_app.cli.config_file import read_config
+from bids_app.cli.errors import UsageError
 from bids_app.cli.machine import available_cpus, available_memory_gb
-from bids_app.cli.parser import build_parser
-from bids_app.settings import NORMALIZERS, STEPS, Settings, known_variants
-
-USAGE, NO_INPUT = 64, 66
+from bids_app.exit_codes import NO_INPUT
+from bids_app.settings import STEPS, Settings
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mr-rate": {
@@ -28,47 +28,72 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 #: Options that steer the command and are no part of `Settings`.
 _NOT_SETTINGS = ("level", "preset", "config_file", "dry_run", "json", "verbose")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
-class UsageError(Exception):
-    """Words that cannot be understood; `code` is the exit code."""
+@dataclass(frozen=True)
+class Command:
+    """What the words, the file and the environment ask for: the settings, and what is told instead of or beside."""
 
-    def __init__(self, message: str, code: int = USAGE) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
+    settings: Settings
+    dry_run: bool = False
+    json: bool = False
+    verbose: int = 0
 
 
-def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """Settings of a run; the command line wins over the TOML file, that over the preset, that over the defaults.
+def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Command:
+    """The command; the command line wins over the TOML file, that over the preset, that over the defaults.
+
+    Every path is made absolute, without resolving links: the steps run in other folders.
 
     Raises
     ------
     UsageError
-        A value that is none of the choices, an unknown name in the TOML file, a shard that does not exist.
+        A value that is none of the choices, values that contradict each other, an unknown name in the TOML file, a
+        shard that does not exist (64), or a file of options that cannot be read (66).
     """
-    given = vars(arguments)
-    from_file = _read_config(given["config_file"]) if "config_file" in given else {}
-    preset = given.get("preset", from_file.pop("preset", None))
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"preset {preset}: no such preset; there is {', '.join(PRESETS)}")
+    words = vars(arguments)
+    given = {**(read_config(words["config_file"]) if "config_file" in words else {}), **words}
+    return Command(
+        _settings(given, environment),
+        dry_run=given.get("dry_run", False),
+        json=given.get("json", False),
+        verbose=given.get("verbose", 0),
+    )
+
+
+def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     merged: dict[str, Any] = {
         "nprocs": available_cpus(),
         "mem_gb": round(available_memory_gb(), 1),
         **_from_environment(environment),
-        **(PRESETS[preset] if preset else {}),
-        **from_file,
+        **_preset(given),
         **{name: value for name, value in given.items() if name not in _NOT_SETTINGS},
     }
     if "shard" in merged:
         merged["shard"] = _shard(merged["shard"])
+    merged["steps"] = tuple(step for step in STEPS if step in merged.get("steps", STEPS))
+    merged["output_spaces"] = [_absolute_space(one) for one in merged.get("output_spaces", Settings.output_spaces)]
     for name, value in merged.items():
         if isinstance(value, list):
             merged[name] = tuple(dict.fromkeys(value))
-    merged["steps"] = tuple(step for step in STEPS if step in merged.get("steps", STEPS))
+        elif isinstance(value, Path):
+            merged[name] = value.absolute()
     settings = Settings(**merged)
     _check(settings)
+    if settings.variants:
+        if "normalize" in given:
+            _check_normalizers(settings)
+        settings = replace(settings, normalize=settings.wanted_normalizers())
     return settings
+
+
+def _preset(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the preset says, but for variants that would leave out the normalisers that were asked for."""
+    preset = dict(PRESETS[given["preset"]]) if "preset" in given else {}
+    if given.get("normalize"):
+        preset.pop("variants", None)
+    return preset
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -84,66 +109,59 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return result
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """A TOML file with options by their long names (dashes or underscores); types and choices are the options'."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", NO_INPUT) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
-    actions = {action.dest: action for action in build_parser()._actions}
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        name = key.replace("-", "_")
-        if name in ("bids_dir", "output_dir", "level", "config_file", "help", "version") or name not in actions:
-            raise UsageError(f"{path}: {key} is no option; --help lists them")
-        result[name] = _converted(path, key, value, actions[name])
-    return {name: value for name, value in result.items() if name == "preset" or name not in _NOT_SETTINGS}
+def _absolute_space(space: str) -> str:
+    """An atlas by its name as it is, one by its path with the path made absolute."""
+    is_path = os.sep in space or space.endswith((".nii", ".nii.gz"))
+    return str(Path(space).absolute()) if is_path else space
 
 
-def _converted(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
-    """A value of the TOML file with the type and among the choices of its option."""
-    if action.nargs == 0:
-        if not isinstance(value, bool):
-            raise UsageError(f"{path}: {key} must be true or false")
-        return value
-    values = value if isinstance(value, list) else [value]
-    for each in values:
-        if action.choices is not None and each not in action.choices:
-            raise UsageError(f"{path}: {key} = {each!r}; choose from {', '.join(map(str, action.choices))}")
-    if action.type in (int, float):
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise UsageError(f"{path}: {key} must be a number")
-        return action.type(value)
-    if not all(isinstance(each, str) for each in values):
-        raise UsageError(f"{path}: {key} must be text")
-    if action.nargs == "+":
-        return tuple(values)
-    return action.type(value) if callable(action.type) else value
-
-
-def _shard(text: str | tuple[int, int]) -> tuple[int, int]:
-    if isinstance(text, tuple):
-        return text
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--shard {text}: write I/N with I from 1 to N, such as 3/100")
-    return int(found[1]), int(found[2])
+def _shard(value: Any) -> tuple[int, int]:
+    """A shard from `I/N` or, as settings are written to TOML, from a pair of integers."""
+    numbers: list[Any] = []
+    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+)/([0-9]+)", value)):
+        numbers = [int(found[1]), int(found[2])]
+    elif isinstance(value, list):
+        numbers = value
+    if len(numbers) != 2 or not all(type(one) is int for one in numbers) or not 1 <= numbers[0] <= numbers[1]:
+        raise UsageError(f"--shard {value}: write I/N with I from 1 to N, such as 3/100")
+    return numbers[0], numbers[1]
 
 
 def _check(settings: Settings) -> None:
     for name in ("nprocs", "omp_nthreads"):
         if getattr(settings, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
-    if settings.mem_gb is not None and settings.mem_gb <= 0:
+    if settings.mem_gb is not None and not settings.mem_gb > 0:  # so that it is no NaN, either
         raise UsageError("--mem-gb must be more than 0")
     if settings.fast and settings.mirroring:
         raise UsageError("--fast is without mirroring: give it or --mirroring")
-    for names, known, option in (
-        (settings.normalize, NORMALIZERS, "--normalize"), (settings.variants, known_variants(), "--variants"),
-    ):  # fmt: skip
-        for name in names:
-            if name not in known:
-                raise UsageError(f"{option} {name}: choose from {', '.join(known)}")
-    assert {field.name for field in fields(Settings)} >= {"steps"}
+    if _DEVICE.fullmatch(settings.device) is None:
+        raise UsageError(f"--device {settings.device}: choose auto, cpu, cuda or, for one GPU of several, cuda:N")
+    if settings.nipype_plugin_file is not None:
+        _check_plugin_file(settings.nipype_plugin_file)
+
+
+def _check_normalizers(settings: Settings) -> None:
+    """Whether the variants have every normaliser that was asked for."""
+    for method in settings.normalize:
+        if method not in settings.wanted_normalizers():
+            raise UsageError(
+                f"--normalize {method} is in none of --variants {' '.join(settings.variants)}; "
+                f"add {method} or brain{method} to them, or leave one of the two options out"
+            )
+
+
+def _check_plugin_file(path: Path) -> None:
+    """Whether a file is YAML with the name of a Nipype plugin and perhaps its arguments."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--nipype-plugin-file {path}: {error.strerror}", NO_INPUT) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--nipype-plugin-file {path} is no YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
+        raise UsageError(f"--nipype-plugin-file {path}: it must name a plugin of Nipype, such as plugin: MultiProc")
+    if not isinstance(content.get("plugin_args", {}), dict):
+        raise UsageError(f"--nipype-plugin-file {path}: plugin_args must be names with values")

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import OutputError, json_bytes, write_bytes, write_if_changed
 from bids_app.settings import Settings
-
-ALL_WELL, NOTHING_MATCHES = 0, 18
 
 
 def run_group(settings: Settings, console: Console) -> int:

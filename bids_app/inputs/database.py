@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_app.inputs.errors import IO_ERROR, USAGE, InputError
+from bids_app.exit_codes import IO_ERROR, USAGE
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.filters import QUERIES, Filters
 
 if TYPE_CHECKING:

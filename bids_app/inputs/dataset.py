@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_app.exit_codes import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE
 from bids_app.inputs.acceptance import Rule
-from bids_app.inputs.errors import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE, InputError
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.series import Session
 from bids_app.inputs.walker import Ignore, Walker, entries_of

@@ -1,13 +1,8 @@
-"""What can be wrong with the input as a whole, and the exit code that says so."""
+"""What can be wrong with the input as a whole."""
 
 from __future__ import annotations
 
-#: Exit codes of the BIDS-Apps execution draft and of sysexits.h that an input can cause.
-INVALID_BIDS = 16
-NOTHING_MATCHES = 18
-USAGE = 64
-NO_INPUT = 66
-IO_ERROR = 74
+from bids_app.exit_codes import INVALID_BIDS
 
 
 class InputError(Exception):

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_app.inputs.errors import NO_INPUT, USAGE, InputError
+from bids_app.exit_codes import NO_INPUT, USAGE
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.series import ENTITY_NAMES, Series
 
 Filters = Mapping[str, Mapping[str, Any]]

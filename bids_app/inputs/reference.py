@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bids_app.inputs.errors import NOTHING_MATCHES, USAGE, InputError
+from bids_app.exit_codes import NOTHING_MATCHES, USAGE
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.filters import matches
 from bids_app.inputs.series import Series
 

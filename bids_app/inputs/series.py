@@ -39,6 +39,9 @@ _CONTRAST_OF_SUFFIX: Mapping[str, str] = {"swi": "SWI", "SWI": "SWI", "PD": "PDw
 #: Suffixes of gradient-echo images of which a susceptibility-weighted one may be made known by `acq-` or `rec-` only.
 _GRADIENT_ECHO = frozenset({"T2starw", "T2star", "GRE"})
 
+#: Why a series is rejected that would perhaps be processed without `--bids-filter-file`.
+LEFT_OUT_BY_FILTER = "left out by the BIDS filter"
+
 
 class BadNameError(ValueError):
     """A file name that BIDS does not allow; the message says which part of it."""
@@ -81,6 +84,11 @@ class Series:
     def accepted(self) -> bool:
         """Whether the series is processed."""
         return self.rejection is None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the BIDS filter left it out; its name is good, its header and content were not looked at."""
+        return self.rejection == LEFT_OUT_BY_FILTER
 
     def entity(self, key: str) -> str | None:
         """The value of an entity by its BIDS short key (`"run"`), or None."""

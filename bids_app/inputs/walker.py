@@ -8,14 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_app.exit_codes import IO_ERROR
 from bids_app.inputs.acceptance import name_rejection, rejection
 from bids_app.inputs.database import Database
-from bids_app.inputs.errors import IO_ERROR, InputError
+from bids_app.inputs.errors import InputError
 from bids_app.inputs.filters import wanted
 from bids_app.inputs.headers import HeaderError, read_header
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
 from bids_app.inputs.participants import ages
-from bids_app.inputs.series import BadNameError, Series, Session, in_bids_order, parse_name, split_extension
+from bids_app.inputs.series import (
+    LEFT_OUT_BY_FILTER,
+    BadNameError,
+    Series,
+    Session,
+    in_bids_order,
+    parse_name,
+    split_extension,
+)
 
 if TYPE_CHECKING:
     from bids_app.inputs.dataset import Selection
@@ -30,12 +39,12 @@ _WINDOW = 500
 
 
 class Ignore:
-    """The patterns of `.bidsignore`, in the syntax of `.gitignore`."""
+    """The patterns of `.bidsignore`, in the syntax of `.gitignore`; lines that are no pattern are skipped."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         from pathspec import GitIgnoreSpec
 
-        self._spec = GitIgnoreSpec.from_lines(lines)
+        self._spec = GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line))
 
     @classmethod
     def of(cls, root: Path) -> Ignore:
@@ -46,6 +55,17 @@ class Ignore:
 
     def __call__(self, relative: str) -> bool:
         return self._spec.match_file(relative)
+
+
+def _is_pattern(line: str) -> bool:
+    """Whether a line of `.bidsignore` can be understood; a lone `!`, for one, cannot."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines((line,))
+    except ValueError:
+        return False
+    return True
 
 
 class Walker:
@@ -91,7 +111,7 @@ class Walker:
             labels = [label for label in folders if label in self._wanted_sessions]
         levels = [self._root_sidecars, self._sidecars(folder)]
         for label in labels:
-            series = sorted(self._series(subject, label, levels), key=lambda one: one.relative)
+            series = _one_of_a_name(sorted(self._series(subject, label, levels), key=lambda one: one.relative))
             if series:
                 accepted = tuple(one for one in series if one.accepted)
                 yield Session(subject, label, accepted, tuple(one for one in series if not one.accepted))
@@ -157,11 +177,11 @@ class Walker:
 
     def _filter_rejection(self, series: Series) -> str | None:
         if self._database is None:
-            return None if wanted(series, self._selection.filters) else "left out by the BIDS filter"
+            return None if wanted(series, self._selection.filters) else LEFT_OUT_BY_FILTER
         if series.relative in self._filtered:
             return None
         if series.relative in self._known:
-            return "left out by the BIDS filter"
+            return LEFT_OUT_BY_FILTER
         return "not in the pybids database; delete the database to make it anew"
 
     def _refused(self, path: Path, datatype: str, reason: str) -> Series:
@@ -172,7 +192,7 @@ class Walker:
 
     def _unreadable(self, folder: Path, error: InputError) -> Series:
         """A folder that cannot be listed, in the place of the series in it: it fails alone."""
-        return self._refused(folder, "", error.message.removeprefix(f"{folder} "))
+        return replace(self._refused(folder, "", error.message.removeprefix(f"{folder} ")), unreadable=True)
 
     def _sidecars(self, folder: Path) -> tuple[Sidecar, ...]:
         return sidecars_in(folder, self._file_names(folder, ".json"))
@@ -188,6 +208,24 @@ class Walker:
             and not entry.is_dir()
             and not self._ignored(inside + entry.name)
         )
+
+
+def _one_of_a_name(series: Sequence[Series]) -> list[Series]:
+    """The series of a session; of several that are accepted and have one name, in two folders, the first is kept.
+
+    What is made of a series is named after it alone, so that two would write the same files. A series of such a name
+    that the filter left out is rejected for its name, too: it cannot stand beside the other one either.
+    """
+    first: dict[str, Series] = {}
+    for one in series:
+        if one.accepted:
+            first.setdefault(one.name, one)
+    return [
+        replace(one, rejection=f"the same name as {first[one.name].relative}; rename one of them")
+        if (one.accepted or one.filtered) and first.get(one.name, one) is not one
+        else one
+        for one in series
+    ]
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bids_app.assets import find_hd_bet_weights, find_space
+from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, USAGE
 from bids_app.inputs.content import file_sha256
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
 
 log = logging.getLogger("bids_app")
-
-USAGE, NO_INPUT, CANNOT_CREATE = 64, 66, 73
 
 
 class SetupError(Exception):

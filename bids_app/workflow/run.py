@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bids_app.exit_codes import ALL_WELL, CANNOT_CREATE, INTERRUPTED, NOTHING_MATCHES, SOME_FAILED, TRY_AGAIN
 from bids_app.inputs.dataset import Dataset, Selection, list_subjects, walk
 from bids_app.inputs.series import Session
 from bids_app.outputs.dataset import write_root_files
@@ -33,8 +34,6 @@ from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
 
 log = logging.getLogger("bids_app")
-
-ALL_WELL, SOME_FAILED, NOTHING_MATCHES, CANNOT_CREATE, TRY_AGAIN, INTERRUPTED = 0, 1, 18, 73, 75, 130
 
 
 #: Nipype's own settings: quiet in every process (nodes tell through the run), no calls home, a short poll.

@@ -20,10 +20,11 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason
 
 #: Generous: what is waited for takes seconds.
 PATIENCE = 120.0
+STEPS = ("--steps", "mask", "deface", "bias")
 #: One session with four series, whose nodes run side by side.
-ONE_SESSION = ("--participant-label", "01", "--nprocs", "2")
+ONE_SESSION = ("--participant-label", "01", "--nprocs", "2", *STEPS)
 #: Two sessions, each in a worker of its own.
-TWO_SESSIONS = ("--participant-label", "02", "--nprocs", "2")
+TWO_SESSIONS = ("--participant-label", "02", "--nprocs", "2", *STEPS)
 #: An environment variable by which all processes of a run are found, whoever their parent is by now.
 MARK = "BIDS_APP_TEST_RUN"
 

@@ -43,6 +43,10 @@ CASES = [
     (("data", "out", "participant", "--bids-filter-file", "file"), 64, "file"),
     (("data", "out", "participant", "-w", "data/work"), 73, "outside"),
     (("data", "out", "participant", "--masks", "nowhere"), 66, "no such folder"),
+    (("data", "out", "participant", "--device", "foo"), 64, "--device foo"),
+    (("data", "out", "participant", "--nipype-plugin-file", "nowhere"), 66, "nowhere"),
+    (("data", "out", "participant", "--nipype-plugin-file", "file"), 64, "plugin"),
+    (("data", "out", "participant", "--normalize", "minmax", "--variants", "brain"), 64, "brainminmax"),
 ]
 
 
@@ -88,6 +92,27 @@ def test_dry_run_lists_sessions_series_reference_and_rejections(
         "mask": 2, "deface": 2, "bias": 2, "coregister": 1, "atlas": 1, "resample": 6, "normalize": 6,
     }  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_in_a_config_file_processes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / "data")
+    (tmp_path / "c.toml").write_text("dry-run = true\njson = true\n")
+    assert run(("data", "out", "participant", "--config-file", "c.toml"), _environment(tmp_path)) == 0
+    assert len(json.loads(capsys.readouterr().out)["sessions"]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["demo", "fetch", "verify"])
+def test_a_dataset_named_like_a_helper(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / name)
+    assert run((name, "out", "participant", "--dry-run"), _environment(tmp_path)) == 0
+    assert "sub-01" in capsys.readouterr().out
 
 
 def test_help_loads_no_heavy_library() -> None:

@@ -237,6 +237,21 @@ TREES: dict[str, tuple[dict[str, Any], dict[str, tuple[list[str], dict[str, str]
         files("01", "T1w.nii.gz", "T1w.nii"),
         {"sub-01": (["T1w"], {"T1w.nii": "the same image"}, "T1w")},
     ),
+    "the same name in two folders": (
+        files("01", "swi.nii.gz", "part-mag_swi.nii.gz")
+        | files("01", "swi.nii.gz", "part-mag_swi.nii", "run-2_swi.nii.gz", datatype="swi"),
+        {
+            "sub-01": (
+                ["part-mag_swi", "swi", "run-2_swi"],
+                {"swi.nii.gz": "sub-01/anat/sub-01_swi.nii.gz", "part-mag_swi.nii": "the same name"},
+                "part-mag_swi",
+            )
+        },
+    ),
+    "the same name as a broken one": (
+        {"sub-01/anat/sub-01_swi.nii.gz": b""} | files("01", "swi.nii.gz", datatype="swi"),
+        {"sub-01": (["swi"], {"swi.nii.gz": "empty"}, "swi")},
+    ),
     "only a rejected one": (files("01", "T1map.nii.gz"), {"sub-01": ([], {"T1map.nii.gz": "map"}, None)}),
     ".bidsignore": (
         files("01", "T1w.nii.gz", "acq-bad_T1w.nii.gz")
@@ -245,6 +260,14 @@ TREES: dict[str, tuple[dict[str, Any], dict[str, tuple[list[str], dict[str, str]
         | files("03", "T1w.nii.gz", session="2")
         | {".bidsignore": "# comment\n*_acq-bad_*\nsub-02/\nsub-03/ses-2\n"},
         {"sub-01": (["T1w"], {}, "T1w"), "sub-03_ses-1": (["T1w"], {}, "T1w")},
+    ),
+    ".bidsignore with lines that are no pattern": (
+        files("01", "T1w.nii.gz", "acq-bad_T1w.nii.gz") | {".bidsignore": "!\n\\\n*_acq-bad_*\n!\n"},
+        {"sub-01": (["T1w"], {}, "T1w")},
+    ),
+    ".bidsignore keeps the order of its good lines": (
+        files("01", "acq-a_T1w.nii.gz", "acq-b_T1w.nii.gz") | {".bidsignore": "*_T1w*\n!\n!*acq-b*\n"},
+        {"sub-01": (["acq-b_T1w"], {}, "acq-b_T1w")},
     ),
     "runs and chunks": (
         files("01", "run-1_T1w.nii.gz", "run-2_T1w.nii.gz", "run-10_T1w.nii.gz", "chunk-1_FLAIR.nii.gz"),
@@ -329,6 +352,16 @@ def test_an_unreadable_folder_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         "sub-04_ses-1": ([], {"ses-1": "cannot be read: Permission denied"}, None),
         "sub-04_ses-2": (["T1w"], {}, "T1w"),
     }
+    rejected = [one for session in walk(open_dataset(root)) for one in session.rejected]
+    assert [one.unreadable for one in rejected] == [True, True, True]
+
+
+def test_an_empty_shard_is_no_error(tmp_path: Path) -> None:
+    dataset = open_dataset(write_tree(tmp_path, files("01", "T1w.nii.gz") | files("02", "T1w.nii.gz")))
+    taken = {shard_of(label, 50) for label in ("01", "02")}
+    selection = Selection(shard=(min(set(range(1, 51)) - taken), 50))
+    assert list_subjects(dataset, selection) == []
+    assert list(walk(dataset, selection)) == []
 
 
 def test_real_heads(shared: Path) -> None:

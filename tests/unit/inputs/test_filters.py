@@ -11,6 +11,7 @@ from bids_app.inputs.database import Database
 from bids_app.inputs.dataset import Selection, open_dataset, walk
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.filters import read_filter_file
+from bids_app.inputs.series import LEFT_OUT_BY_FILTER
 
 NAMES = (
     "T1w",
@@ -92,6 +93,29 @@ def test_a_pybids_database_gives_the_same_answers(root: Path, tmp_path: Path) ->
     assert [path.name for path in folder.iterdir()] == ["layout_index.sqlite"]
     filters, expected = CASES[3]
     assert accepted(root, filters, database_dir=folder) == expected
+
+
+def test_only_what_the_filter_left_out_is_filtered(tmp_path: Path) -> None:
+    names = ("T1w", "T2w", "FLAIR", "T1map")
+    tree: dict[str, object] = {f"sub-01/anat/sub-01_{name}.nii.gz": Nifti() for name in names}
+    tree["sub-01/anat/sub-01_PDw.nii.gz"] = b""
+    root = write_tree(tmp_path / "data", tree)
+    filters = {"t1w": {"run": 1}, "t2w": {"run": 2}}
+    for database_dir in (None, tmp_path / "database"):
+        (session,) = walk(open_dataset(root), Selection(filters=filters, database_dir=database_dir))
+        assert {one.suffix for one in session.rejected if one.filtered} == {"T1w", "T2w"}
+        assert {one.suffix for one in session.rejected} == {"T1w", "T2w", "T1map", "PDw"}
+        assert {one.rejection for one in session.rejected if one.filtered} == {LEFT_OUT_BY_FILTER}
+        assert not any(one.filtered for one in session.series)
+
+
+def test_a_series_left_out_does_not_take_the_name_of_another(tmp_path: Path) -> None:
+    tree = {f"sub-01/{folder}/sub-01_swi.nii.gz": Nifti() for folder in ("anat", "swi")}
+    dataset = open_dataset(write_tree(tmp_path, tree))
+    for kept, other in (("anat", "swi"), ("swi", "anat")):
+        (session,) = walk(dataset, Selection(filters={"swi": {"datatype": kept}}))
+        assert [one.datatype for one in session.series] == [kept]
+        assert [(one.datatype, one.filtered) for one in session.rejected] == [(other, False)]
 
 
 def test_a_bad_database_is_told(root: Path, tmp_path: Path) -> None:
