@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 DEMO ?= demo
 DEMO_OUT ?= demo-out
 
-.PHONY: demo test lint format install install-dev clean
+.PHONY: demo test test-long lint format install install-dev clean
 
 demo: install
 	rm -rf $(DEMO) $(DEMO_OUT)
@@ -16,6 +16,9 @@ demo: install
 
 test: install-dev lint
 	$(BIN)/python -m pytest
+
+test-long: install-dev
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: install-dev
 	$(BIN)/ruff check .

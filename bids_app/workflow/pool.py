@@ -13,8 +13,9 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -75,7 +76,7 @@ class Pool:
         self._size = size
         self._workers: list[_Worker] = []
 
-    def run(self, jobs: Iterator[Any]) -> Iterator[Reported | Finished | Died]:
+    def run(self, jobs: Iterator[Any]) -> Generator[Reported | Finished | Died, None, None]:
         """Do all jobs and yield what happens, as it happens. A job is taken from the iterator when a worker is free."""
         try:
             exhausted = False
@@ -178,8 +179,9 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
 
             error.add_note(traceback.format_exc())
             try:
+                pickle.loads(pickle.dumps(error))
                 pipe.send(("error", error))
-            except Exception:  # an error that cannot be pickled
+            except Exception:  # an error that cannot be pickled, or not be read again
                 pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
 
 

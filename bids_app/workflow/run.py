@@ -24,6 +24,7 @@ from bids_app.inputs.dataset import Dataset, Selection, list_subjects, walk
 from bids_app.inputs.series import Session
 from bids_app.outputs.dataset import write_root_files
 from bids_app.outputs.methods import methods_text
+from bids_app.outputs.writer import remove_partial_files
 from bids_app.settings import Settings
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import Failure
@@ -88,6 +89,10 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
         with _sigterm_raises(), Progress(console, len(subjects)) as progress:
             _run_all(_unfinished(dataset, selection, context, account, progress), context, work, account, progress)
     except (KeyboardInterrupt, Terminated) as stop:
+        for label in account.running:  # their workers are gone
+            for folder in (Path(label.replace("_", "/")), Path("logs", label.replace("_", "/"))):
+                remove_partial_files(settings.output_dir / folder)
+                remove_partial_files(settings.output_dir / folder / "anat")
         told = "What is written is whole; the same command goes on from there."
         console.print(f"Stopped. {_not_done(account, subjects)} {told}", soft_wrap=True)
         return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
@@ -146,17 +151,18 @@ def _run_all(
             progress.started(session.label)
             yield session
 
-    for event in pool.run(started()):
-        if isinstance(event, Reported):
-            progress.task(*event.message)
-            continue
-        result = _result_of(event)
-        account.running.remove(result.label)
-        account.add(result)
-        progress.finished(result)
-        if result.failures and settings.stop_on_first_crash:
-            account.stopped = True
-            return
+    with contextlib.closing(pool.run(started())) as events:  # ends the workers before anything else is done
+        for event in events:
+            if isinstance(event, Reported):
+                progress.task(*event.message)
+                continue
+            result = _result_of(event)
+            account.running.remove(result.label)
+            account.add(result)
+            progress.finished(result)
+            if result.failures and settings.stop_on_first_crash:
+                account.stopped = True
+                return
 
 
 def _result_of(event: Finished | Died) -> SessionResult:

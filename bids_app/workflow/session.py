@@ -190,6 +190,7 @@ def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: 
     from nipype import config
 
     from bids_app.workflow.graph import init_session_wf, node_name
+    from bids_app.workflow.plugin import SafeMultiProcPlugin
 
     crashes = scratch.root / "crashes"
     crashes.mkdir(exist_ok=True)
@@ -204,7 +205,9 @@ def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: 
     plugin, arguments = _plugin(context, nprocs)
     try:
         workflow = init_session_wf(plan, context, scratch.root, scratch.failures)
-        workflow.run(plugin=plugin, plugin_args={**arguments, "status_callback": told})
+        arguments = {**arguments, "status_callback": told}
+        runner = SafeMultiProcPlugin(arguments) if plugin == "MultiProc" else plugin
+        workflow.run(plugin=runner, plugin_args=arguments)
     except Exception as error:  # Nipype raises one error for all failed nodes; each left its own message
         logging.getLogger("bids_app").debug("session %s: %s", label, error)
         if "abruptly" in str(error) or type(error).__name__ == "BrokenProcessPool":

@@ -1,4 +1,4 @@
-"""Processes that are killed, as by a machine that runs out of memory: a run ends, says so, and leaves nothing behind."""
+"""Processes that are killed, as by a machine short of memory: a run ends, says so, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -141,8 +141,9 @@ def test_a_killed_worker_costs_its_own_session_alone(start: Start) -> None:
     assert code == 1, text
     assert text.count("its process was killed (signal 9)") == 1, text
     _wait_for(lambda: not run.processes())
-    tables = list((run.output / "sub-02").rglob("*_series.tsv")) or run.published()
-    assert len({path.relative_to(run.output).parts[1] for path in tables}) == 1
+    corrected = [path for path in run.published() if path.name.endswith(("_T1w.nii.gz", "_FLAIR.nii.gz"))]
+    assert len({path.relative_to(run.output).parts[1] for path in corrected}) == 1, "the other session"
+    assert len([path for path in corrected if "_desc-preproc_" in path.name]) == 2, "all of it"
     assert _verify(run.output) == 0
 
 

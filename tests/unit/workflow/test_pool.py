@@ -60,7 +60,7 @@ def test_workers_are_gone_after_closing() -> None:
     assert all(not process.is_alive() for process in processes)
 
 
-def _start_a_child_and_end(job: int, report: Callable[[Any], None]) -> None:
+def _start_a_child_and_end(_job: int, report: Callable[[Any], None]) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     report(child.pid)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -87,12 +87,29 @@ def test_an_idle_worker_that_is_killed_is_replaced() -> None:
     assert events == [Finished(1, (1, "yes")), Finished(2, (4, "yes"))]
 
 
-def _exit(job: int, report: Callable[[Any], None]) -> None:
+def _exit(job: int, _report: Callable[[Any], None]) -> None:
     sys.exit(job)
 
 
 def test_the_exit_code_of_a_worker_is_its_own() -> None:
     assert list(Pool(1, _prepare, _exit).run(iter([7]))) == [Died(7, 7)]
+
+
+class _OddError(Exception):
+    """An error that can be sent and not be read: its arguments are not those of its constructor."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def _raise_an_odd_error(_job: int, _report: Callable[[Any], None]) -> None:
+    raise _OddError("very", "odd")
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words() -> None:
+    (event,) = Pool(1, _prepare, _raise_an_odd_error).run(iter([1]))
+    assert isinstance(event, Finished)
+    assert str(event.error) == "_OddError: very odd"
 
 
 def is_running(pid: int) -> bool:
