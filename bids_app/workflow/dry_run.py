@@ -19,12 +19,20 @@ from bids_app.outputs.products import PRODUCTS
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
-#: Seconds that a task takes on one core: medians over a dataset of 1 mm and thick-slice series (docs/timing.md).
+#: Seconds that a task takes on one core: medians over the demo and real heads of 1 to 5.5 mm slices (`-v` logs them).
 SECONDS = {
-    "mask": 13.0, "deface": 2.0, "bias": 6.0, "coregister": 7.0, "atlas": 7.0, "resample": 1.5, "normalize": 2.0,
+    "mask": 10.0, "deface": 3.0, "bias": 4.0, "coregister": 3.5, "atlas": 3.5, "resample": 1.4, "normalize": 1.2,
 }  # fmt: skip
 #: Seconds of HD-BET without mirroring on one CPU core and on a GPU (30.8 million parameters, 12 patches of 1 mm).
-_HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
+_HD_BET_SECONDS = {
+    "mask": 10.0,
+    "deface": 3.0,
+    "bias": 4.0,
+    "coregister": 3.5,
+    "atlas": 3.5,
+    "resample": 1.4,
+    "normalize": 1.2,
+}
 _MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5  # compressed bytes per byte: masks, and float32 images of brains
 
 
