@@ -19,11 +19,17 @@ from bids_app.outputs.products import PRODUCTS
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
-#: Seconds that a task takes on one core: medians over the demo and real heads of 1 to 5.5 mm slices (`-v` logs them).
+#: Seconds that a task takes: medians of 15 real and 8 demo series on two busy cores, so on the high side.
 SECONDS = {
-    "mask": 10.0, "deface": 3.0, "bias": 4.0, "coregister": 3.5, "atlas": 3.5, "resample": 1.4, "normalize": 1.2,
+    "mask": 20.0,
+    "deface": 2.0,
+    "bias": 4.0,
+    "coregister": 4.0,
+    "atlas": 8.0,
+    "resample": 1.3,
+    "normalize": 1.1,
 }  # fmt: skip
-#: Seconds of HD-BET without mirroring on one CPU core and on a GPU (30.8 million parameters, 12 patches of 1 mm).
+#: Seconds of HD-BET without mirroring on a core and on a GPU: guesses, until they are measured.
 _HD_BET_SECONDS = {
     "mask": 10.0,
     "deface": 3.0,
@@ -33,6 +39,7 @@ _HD_BET_SECONDS = {
     "resample": 1.4,
     "normalize": 1.2,
 }
+# guesses: what gzip leaves of a byte
 _MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5  # compressed bytes per byte: masks, and float32 images of brains
 
 

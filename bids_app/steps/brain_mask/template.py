@@ -23,8 +23,6 @@ _DATA = Path(__file__).parents[2] / "data" / "head_template"
 _MARGIN_MM = 15.0
 #: Mutual information (nats) below which head and template have nothing in common; real heads gave 0.24 to 0.37.
 _MIN_SIMILARITY = 0.1
-#: Only at 4 mm: takes the shape of the head, not of its folds; adding 2 mm took eight times longer for the same Dice.
-_SYN_ITERATIONS = (30,)
 #: Intensity refinement, on five real heads of three contrasts Dice rose by 0.007 to 0.021.
 _REACH_MM = 8.0
 _EVIDENCE = 2.0  # weight of the intensities against the prior: 1 leaves more neck under the cerebellum, 3 cuts cortex
