@@ -1,0 +1,270 @@
+"""Brain extraction and segmentation by a network that learned shapes from synthetic heads of random contrast.
+
+Its weights ship with the package (`data/synth`, with their model card; `training/synth.py` made them), it runs in
+seconds on a CPU and takes any contrast and resolution. After SynthSeg (Billot et al. 2023,
+doi:10.1016/j.media.2023.102789) and SynthStrip (Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.steps.brain_mask import fill_holes, largest_component
+from bids_app.steps.images import Image, ImageError, array_of, from_itk, like, new_image, spacing_mm, to_itk, voxel_ml
+
+if TYPE_CHECKING:
+    from bids_app.steps.brain_mask.synth_network import SynthNetwork
+
+VERSION = "1"
+_DATA = Path(__file__).parents[2] / "data" / "synth"
+#: The image is scaled to 0..1 between these percentiles, as the training heads were.
+_PERCENTILES = (1.0, 99.5)
+_CENTRED_MM = 16.0  # training heads lay about so well centred in their box
+_LOOKS = 3
+#: What the network says of something that is no head: little, or nothing with certainty.
+_MIN_VOLUME_ML = 30.0  # a few thick slices of a brain are still a brain
+_MIN_CERTAINTY = 0.8
+#: Sides of the first look, in voxels of 2 mm: 400 mm; more than a head coil sees.
+_FIRST_LOOK_VOXELS = 208
+
+
+class NoBrainError(ImageError):
+    """Nothing in the image looks like a brain."""
+
+
+@dataclass(frozen=True)
+class Synth:
+    """What the network sees in a head, on the grid of the image.
+
+    Attributes
+    ----------
+    brain
+        Tissue and ventricles, closed over the sulci, cut 5 mm below the cerebellum; uint8.
+    intracranial
+        The same with all of the fluid around the brain; uint8.
+    certainty
+        Dice of the voxels that are brain with a probability over 3/4 and over 1/4: about 0.95 on heads.
+    """
+
+    brain: Image
+    intracranial: Image
+    certainty: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The network's answer in its box, on a 2 mm grid: probabilities of (mask, x, y, z) and (class, x, y, z)."""
+
+    masks: NDArray[np.float32]
+    classes: NDArray[np.float32]
+    box: Image
+
+
+def weights_sha256() -> str:
+    """Hash of the weights that ship."""
+    return str(json.loads((_DATA / "synth.json").read_text())["sha256"])
+
+
+def synth_mask(image: Image, *, threads: int = 1) -> Synth:
+    """Brain and intracranial mask of a conformed image of any contrast.
+
+    Raises
+    ------
+    NoBrainError
+        Nothing in the image looks like a brain.
+    """
+    seen = _look(image, threads)
+    brain = _upsampled(seen.masks[0], seen.box, image)
+    mask = fill_holes(largest_component(brain > 0.5))
+    certainty = _certainty(seen.masks[0])
+    volume = float(mask.sum()) * voxel_ml(image)
+    if volume < _MIN_VOLUME_ML or certainty < _MIN_CERTAINTY:
+        raise NoBrainError(
+            f"no brain was recognised in it ({volume:.0f} ml, certainty {certainty:.2f}): is this a head? "
+            "If it is, give its mask with --masks"
+        )
+    inside = fill_holes(largest_component(_upsampled(seen.masks[1], seen.box, image) > 0.5)) | mask
+    return Synth(like(mask.astype(np.uint8), image), like(inside.astype(np.uint8), image), round(certainty, 3))
+
+
+def synth_segmentation(image: Image, *, threads: int = 1) -> Image:
+    """Tissue classes of a conformed image of any contrast: uint8 on its grid, indices into `synth_network.CLASSES`.
+
+    Raises
+    ------
+    NoBrainError
+        Nothing in the image looks like a brain.
+    """
+    seen = _look(image, threads)
+    if _certainty(seen.masks[0]) < _MIN_CERTAINTY:
+        raise NoBrainError("no brain was recognised in it: is this a head?")
+    best = np.full(image.shape, 0.0, np.float32)
+    labels = np.zeros(image.shape, np.uint8)
+    for index, probability in enumerate(seen.classes):
+        fine = _upsampled(probability, seen.box, image)
+        more = fine > best
+        best[more], labels[more] = fine[more], index
+    inside = largest_component(_upsampled(seen.masks[1], seen.box, image) > 0.5)
+    labels[~inside] = 0
+    return like(labels, image)
+
+
+def _look(image: Image, threads: int) -> _Seen:
+    """Find the brain with the whole image in view, then look at the box around it until it is well centred."""
+    from bids_app.steps.brain_mask.synth_network import BOX_VOXELS
+
+    coarse = _coarse(image)
+    array = array_of(coarse)
+    centre = (np.array(array.shape) - 1) / 2
+    if any(size > most for size, most in zip(array.shape, BOX_VOXELS, strict=True)):
+        box = tuple(min(-(-size // 16) * 16, _FIRST_LOOK_VOXELS) for size in array.shape)
+        masks, _ = _predicted(_cut(array, centre, box), threads)
+        centre = _middle(masks[0], centre, box)
+    for _ in range(_LOOKS):
+        masks, classes = _predicted(_cut(array, centre, BOX_VOXELS), threads)
+        found = _middle(masks[0], centre, BOX_VOXELS)
+        if np.abs(found - centre).max() * 2 < _CENTRED_MM:
+            break
+        centre = found
+    corner = np.round(centre - (np.array(BOX_VOXELS) - 1) / 2)
+    affine = np.asarray(coarse.affine).copy()
+    affine[:3, 3] += affine[:3, :3] @ corner
+    return _Seen(masks, classes, new_image(np.zeros(BOX_VOXELS, np.uint8), affine))
+
+
+def _coarse(image: Image) -> Image:
+    """The image at 2 mm along its own axes, averaged over the voxels that fall together."""
+    import SimpleITK as sitk
+    from scipy import ndimage
+
+    from bids_app.steps.brain_mask.synth_network import SPACING_MM
+
+    edges = spacing_mm(image)
+    factors = [max(1, int(SPACING_MM / edge + 0.01)) for edge in edges]
+    factors = [min(factor, size) for factor, size in zip(factors, image.shape, strict=True)]
+    shrunk = from_itk(sitk.BinShrink(to_itk(like(array_of(image), image)), factors))
+    widths = [SPACING_MM**2 / 12 - edge**2 / 12 for edge in spacing_mm(shrunk)]  # variances of the two averages
+    sigma = [np.sqrt(max(width, 0)) / edge for width, edge in zip(widths, spacing_mm(shrunk), strict=True)]
+    smooth = like(ndimage.gaussian_filter(array_of(shrunk), sigma, mode="nearest", truncate=3), shrunk)
+    extent = np.array(shrunk.shape) * spacing_mm(shrunk)
+    shape = np.maximum(np.ceil(extent / SPACING_MM - 0.01), 1).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(shrunk.affine)[:3, :3] / spacing_mm(shrunk) * SPACING_MM
+    middle = np.asarray(shrunk.affine) @ [*((np.array(shrunk.shape) - 1) / 2), 1]
+    affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((shape - 1) / 2)
+    index = np.linalg.inv(np.asarray(shrunk.affine)) @ affine
+    fine = ndimage.affine_transform(
+        array_of(smooth), np.diag(index)[:3], index[:3, 3], tuple(shape), np.float32, order=1, mode="nearest"
+    )
+    return new_image(fine, affine)
+
+
+def _cut(array: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int, ...]) -> NDArray[np.float32]:
+    """The box around a centre, scaled to 0..1 by what of the image lies in it; NaN where the image ends."""
+    result = np.full(box, np.nan, np.float32)
+    corner = np.round(centre - (np.array(box) - 1) / 2).astype(int)
+    low, high = np.maximum(corner, 0), np.minimum(corner + box, array.shape)
+    if (high <= low).any():
+        return result
+    values = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    bottom, top = np.percentile(values, _PERCENTILES)
+    scaled = np.clip((values - bottom) / max(top - bottom, 1e-6), 0, 1)
+    result[tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))] = scaled
+    return result
+
+
+def _predicted(cut: NDArray[np.float32], threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities of the masks and classes, averaged over the box and its mirror image; 0 outside the image."""
+    import torch
+
+    from bids_app.steps.brain_mask.synth_network import MASKS
+
+    inside = np.isfinite(cut)
+    with _threads(threads), torch.inference_mode():
+        image = torch.from_numpy(np.nan_to_num(cut))[None, None]
+        logits = _network()(image)[0]
+        mirrored = _network()(image.flip(2))[0].flip(1)
+        masks = (logits[: len(MASKS)].sigmoid() + mirrored[: len(MASKS)].sigmoid()) / 2
+        classes = (logits[len(MASKS) :].softmax(0) + mirrored[len(MASKS) :].softmax(0)[_other_side()]) / 2
+    return masks.numpy() * inside, classes.numpy() * inside
+
+
+def _middle(brain: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int, ...]) -> NDArray[np.float64]:
+    """The brain's centre in voxels of the 2 mm image; the old centre where no brain is seen."""
+    mask = largest_component(brain > 0.5)
+    if mask.sum() < 500:
+        return centre
+    corner = np.round(centre - (np.array(box) - 1) / 2)
+    return np.asarray(corner + np.argwhere(mask).mean(axis=0))
+
+
+def _certainty(brain: NDArray[np.float32]) -> float:
+    sure, likely = int((brain > 0.75).sum()), int((brain > 0.25).sum())
+    return 2 * sure / max(sure + likely, 1)
+
+
+def _upsampled(probability: NDArray[np.float32], box: Image, image: Image) -> NDArray[np.float32]:
+    """A probability of the box on the grid of the image, linear; a voxel at the edge of the box reaches beyond it."""
+    import SimpleITK as sitk
+
+    padded = np.pad(probability, 1, mode="edge")
+    affine = np.asarray(box.affine).copy()
+    affine[:3, 3] -= affine[:3, :3].sum(axis=1)
+    fine = sitk.Resample(to_itk(new_image(padded, affine)), to_itk(like(np.zeros(image.shape, np.uint8), image)),
+                         sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)  # fmt: skip
+    return np.asarray(sitk.GetArrayFromImage(fine).transpose(2, 1, 0))
+
+
+@cache
+def _network() -> SynthNetwork:
+    """The network with the weights that ship, once for the process."""
+    import torch
+
+    from bids_app.steps.brain_mask.synth_network import SynthNetwork
+
+    path = _DATA / "synth.pt"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != weights_sha256():
+        raise RuntimeError(f"{path} is damaged: its hash is not the one in synth.json; install the package again")
+    network = SynthNetwork().eval()
+    network.load_state_dict({k: v.float() for k, v in torch.load(path, weights_only=True).items()})
+    return network
+
+
+@cache
+def _other_side() -> list[int]:
+    """For each class the index of its mirror image."""
+    from bids_app.steps.brain_mask.synth_network import CLASSES
+
+    swapped = {"left": "right", "right": "left"}
+    names = [" ".join(swapped.get(word, word) for word in name.split()) for name in CLASSES]
+    return [CLASSES.index(name) for name in names]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def classes_table() -> list[tuple[int, str]]:
+    """Label and name of every class of the segmentation."""
+    from bids_app.steps.brain_mask.synth_network import CLASSES
+
+    return list(enumerate(CLASSES))
