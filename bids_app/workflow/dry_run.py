@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from bids_app.assets import Space, space_grid
 from bids_app.inputs.dataset import Dataset, Selection, walk
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.series import Series, Session
@@ -22,6 +24,7 @@ from bids_app.workflow.plan import SessionPlan, Task, plan_session
 #: Seconds that a task takes: medians of 15 real and 8 demo series on two busy cores, so on the high side.
 SECONDS = {
     "mask": 20.0,
+    "segment": 15.0,
     "deface": 2.0,
     "bias": 4.0,
     "coregister": 4.0,
@@ -30,17 +33,11 @@ SECONDS = {
     "normalize": 1.1,
 }  # fmt: skip
 #: Seconds of HD-BET without mirroring on a core and on a GPU: guesses, until they are measured.
-_HD_BET_SECONDS = {
-    "mask": 10.0,
-    "deface": 3.0,
-    "bias": 4.0,
-    "coregister": 3.5,
-    "atlas": 3.5,
-    "resample": 1.4,
-    "normalize": 1.2,
-}
-# guesses: what gzip leaves of a byte
-_MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5  # compressed bytes per byte: masks, and float32 images of brains
+_HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
+#: Seconds of the network that ships.
+_SYNTH_SECONDS = 5.0
+#: Compressed bytes per byte (guesses): masks, and float32 images of brains.
+_MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console
             for line in _lines(session, plan, context):
                 console.print(line, soft_wrap=True, markup=False)
         _total([plan for _, plan in sessions], context, console)
-    return 0 if any(session.series for session, _ in sessions) else 18
+    return 0 if any(plan.session.series for _, plan in sessions) else 18
 
 
 def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPlan]:
@@ -70,7 +67,10 @@ def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPla
     inputs = {}
     for series in session.series:
         known = manifest.inputs.get(series.relative)
-        if known is None or known.stamp != stamp_of(series.path, known.sha256):
+        try:
+            if known is None or known.stamp != stamp_of(series.path, known.sha256):
+                known = InputRecord("", "not read yet")
+        except OSError:  # it went away since the walk: the run will say so
             known = InputRecord("", "not read yet")
         inputs[series.relative] = known
     try:
@@ -91,16 +91,16 @@ def _seconds(task: Task, context: RunContext) -> float:
     extraction = context.extraction_for(task.series)
     if task.step == "mask" and extraction.method == "hd-bet":
         return _HD_BET_SECONDS[extraction.device.split(":")[0]] * (8 if extraction.mirroring else 1)
+    if task.step == "mask" and extraction.method == "synth":
+        return _SYNTH_SECONDS
     return SECONDS[task.step]
 
 
 def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
-    from bids_app.assets import space_grid
-
     reference = plan.reference.series if plan.reference else task.series
     if task.space.kind == "atlas":
         atlas = next(each for each in context.spaces if each.label == task.space.label)
-        voxels = float(np.prod(space_grid(atlas.space)[0]))
+        voxels = _grid_voxels(atlas.space)
     else:
         voxels = _voxels(reference if task.space.kind == "reference" else task.series)
     total = 0.0
@@ -109,9 +109,15 @@ def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
         if row.extension == ".nii.gz":
             dtype = row.dtype or (task.series.header.dtype if task.series.header else "float32")
             size = np.dtype(dtype).itemsize
-            is_mask = row.suffix == "mask"
+            is_mask = row.suffix in ("mask", "dseg")
             total += voxels * size * (_MASK_RATIO if is_mask else _IMAGE_RATIO)
     return total
+
+
+@cache
+def _grid_voxels(space: Space) -> float:
+    """Voxels of an atlas' grid; its image is read once, not for every task."""
+    return float(np.prod(space_grid(space)[0]))
 
 
 def _voxels(series: Series) -> float:
@@ -159,6 +165,7 @@ def _as_dict(session: Session, plan: SessionPlan, context: RunContext) -> dict[s
                 "contrast_agent": series.contrast_agent,
                 "mask": context.extraction_for(series).method,
                 "behind_reference": dict(plan.reference.runners_up).get(series.name) if plan.reference else None,
+                "warnings": list(series.warnings),
             }
             for series in plan.session.series
         ],
