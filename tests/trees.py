@@ -54,6 +54,14 @@ def oriented(orientation: str, spacing: Sequence[float]) -> Any:
     return affine
 
 
+def turned_affine(spacing: Sequence[float], degrees: float) -> Any:
+    """The affine of a RAS grid turned about the left-right and then about the front-back axis."""
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    return affine @ np.diag([*spacing, 1])
+
+
 @dataclass(frozen=True)
 class Link:
     """A symbolic link; broken unless its target is there."""

@@ -18,6 +18,7 @@ _COLLECTION = "one of a set of images for a quantitative map, not processed"
 #: Structural relatives that are refused, and why.
 _REFUSED_SUFFIXES: Mapping[str, str] = {
     "defacemask": "a mask made by defacing, not an image",
+    **dict.fromkeys(("CT", "ct", "PET", "pet"), "not an MR image, by its suffix"),
     "mask": "a mask, not an image",
     "inplaneT1": "an in-plane localizer of a functional run",
     "inplaneT2": "an in-plane localizer of a functional run",
@@ -37,6 +38,8 @@ _REFUSED_SUFFIXES: Mapping[str, str] = {
 LENIENT_MIN_SLICES = 5
 LENIENT_MAX_EDGE_MM = 15.0
 LENIENT_MIN_FOV_MM = 80.0
+#: No head coil sees more; a larger field of view is one of the whole body, or a wrong voxel size.
+LENIENT_MAX_FOV_MM = 1000.0
 #: MR-RATE's limits, on every axis (MR-RATE dataset guide).
 MR_RATE_MIN_VOXELS = 16
 MR_RATE_FOV_MM = (140.0, 350.0)
@@ -48,6 +51,14 @@ _LOCALIZER = re.compile(
 )
 _SUBTRACTION = re.compile(r"(?<![a-z])(subtract(ion|ed)?|sub(?![a-z]))", re.I)
 _SPINE = re.compile(r"(?<![a-z])([ctl][- _]?spine|spine|spinal|cervical|thoracic|lumbar)(?![a-z])", re.I)
+_PHANTOM = re.compile(r"(?<![a-z])phantom", re.I)
+#: What is in the field of view where no brain is (DICOM PS3.16 annex L, the common terms for body parts).
+_NO_HEAD = frozenset(
+    {"ABDOMEN", "ANKLE", "ARM", "BREAST", "CHEST", "ELBOW", "EXTREMITY", "FOOT", "HAND", "HEART", "HIP", "KNEE", "LEG"}
+    | {"LIVER", "PELVIS", "PHANTOM", "PROSTATE", "SHOULDER", "THIGH", "WRIST"}
+)
+#: DICOM modalities (PS3.3 C.7.3.1.1.1) whose images are none of MR; OT (other) says nothing.
+_NOT_MR = frozenset({"CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "SEG", "RTSTRUCT", "RTDOSE"})
 _PROJECTIONS = frozenset({"PROJECTION IMAGE", "MIP", "MINIP", "MNIP", "MIN IP"})
 _REFORMATS = frozenset({"MPR", "REFORMATTED", "CPR", "REFORMATTED AVERAGE"})
 _MAPS = frozenset(
@@ -68,6 +79,9 @@ class ContentFlags:
     parametric_map: bool
     phase: bool
     spine: bool
+    phantom: bool
+    body_part: str  # in upper case where it is one without a brain, else empty
+    modality: str  # where it is none of MR, else empty
 
 
 def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
@@ -75,7 +89,8 @@ def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
     image_type = _image_type(metadata.get("ImageType"))
     tokens = set(image_type)
     description = _text(metadata.get("SeriesDescription"))
-    body_part = _text(metadata.get("BodyPartExamined"))
+    body_part = _text(metadata.get("BodyPartExamined")).strip().upper()
+    modality = _text(metadata.get("Modality")).strip().upper()
     return ContentFlags(
         derived=image_type[:1] == ["DERIVED"],
         localizer="LOCALIZER" in tokens or bool(_LOCALIZER.search(description)),
@@ -84,7 +99,10 @@ def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
         projection=bool(tokens & _PROJECTIONS),
         parametric_map=bool(tokens & _MAPS),
         phase=bool(tokens & _PHASES) and not tokens & {"M", "MAGNITUDE"},
-        spine=bool(_SPINE.search(description)) or "SPINE" in body_part.upper(),
+        spine=bool(_SPINE.search(description)) or "SPINE" in body_part,
+        phantom=bool(_PHANTOM.search(description)),
+        body_part=body_part if body_part in _NO_HEAD else "",
+        modality=modality if modality in _NOT_MR else "",
     )
 
 
@@ -119,11 +137,13 @@ def rejection(series: Series, rule: Rule = "lenient", age_years: float | None = 
 
 def _lenient_header(header: Header) -> str | None:
     if len(header.shape) > 3:
-        return f"it holds {header.shape[3]} volumes; one is needed"
+        return f"it holds {header.shape[3]} volumes; one is needed: split it into run-1, run-2 and so on"
     if min(header.shape) < LENIENT_MIN_SLICES:
         return f"it has {min(header.shape)} slice(s) only; {LENIENT_MIN_SLICES} are needed"
     if max(header.spacing_mm) > LENIENT_MAX_EDGE_MM:
         return f"its voxels are {max(header.spacing_mm):.3g} mm long; {LENIENT_MAX_EDGE_MM:g} mm is the most"
+    if max(header.fov_mm) > LENIENT_MAX_FOV_MM:
+        return f"its field of view is {max(header.fov_mm):.4g} mm long: no head, or wrong voxel sizes in its header"
     if sum(fov < LENIENT_MIN_FOV_MM for fov in header.fov_mm) >= 2:
         fov = " x ".join(f"{edge:.3g}" for edge in header.fov_mm)
         return f"its field of view ({fov} mm) is under {LENIENT_MIN_FOV_MM:g} mm along two axes: too small for a head"
@@ -138,10 +158,15 @@ def _lenient_content(flags: ContentFlags) -> str | None:
         "a quantitative map": flags.parametric_map,
         "a phase image": flags.phase,
         "an image of the spine": flags.spine,
+        "a phantom": flags.phantom,
     }
     for reason, present in reasons.items():
         if present:
             return f"{reason}, by its ImageType or SeriesDescription"
+    if flags.body_part:
+        return f"not an image of the head, by its BodyPartExamined ({flags.body_part})"
+    if flags.modality:
+        return f"not an MR image, by its Modality ({flags.modality})"
     return None
 
 

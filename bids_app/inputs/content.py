@@ -11,16 +11,20 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 
-from bids_app.inputs.headers import HeaderError, read_header
+from bids_app.inputs.errors import HeaderError
+from bids_app.inputs.headers import read_header, unreadable
 from bids_app.inputs.series import Header, Series
-from bids_app.steps.images import ImageError, conform
+from bids_app.steps.images import ImageError, array_of, conform
 
 _BLOCK = 2**20
 #: Room for header extensions between the header and the voxels.
 _MAX_EXTENSIONS = 64 * 2**20
+#: Air and bone in Hounsfield units, and the share of a head CT that is air, at least.
+_AIR_HU, _BONE_HU, _AIR_SHARE = (-1100.0, -900.0), 300.0, 0.05
+#: An image as acquired has hundreds of values; one with fewer than this is a mask or a label map.
+_MIN_VALUES = 16
 
 
 def file_sha256(path: Path) -> str:
@@ -60,19 +64,38 @@ def read_image(path: Path) -> Any:
         raise ImageError("it ends early: the file is truncated; copy it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ImageError(f"its gzip stream is corrupt ({error}); copy the file again") from None
+    except ImageError:
+        raise
     except OSError as error:
         if error.errno is None:  # nibabel found fewer bytes than the header promises
             raise ImageError("it ends early: fewer voxels than its header promises; copy it again") from None
-        raise ImageError(f"it cannot be read: {error.strerror}") from None
+        raise ImageError(unreadable(error)) from None
     except MemoryError:
-        raise ImageError("it does not fit into the memory") from None
-    except (ImageFileError, HeaderDataError, ValueError) as error:
-        raise ImageError(f"it is not a usable NIfTI image: {error}") from None
+        raise ImageError("it does not fit into the memory; give the run more") from None
+    except Exception as error:  # whatever nibabel raises for a file that it cannot make sense of
+        raise ImageError(f"it is not a usable NIfTI image ({error}); convert it again") from None
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).any():
-        raise ImageError("no voxel has a finite value: the image is empty")
+        raise ImageError("no voxel has a finite value: the image is empty; convert it again")
     with np.errstate(all="ignore"):
-        conform(image)
+        conformed = conform(image)
+    _check_values(array_of(conformed))
     return image
+
+
+def _check_values(array: NDArray[np.float32]) -> None:
+    """Refuse what is no image as an MR scanner makes it, by its values."""
+    if array.max() <= 0:
+        raise ImageError("no voxel is above 0: it is inverted, or its scaling (scl_slope) is wrong; convert it again")
+    if np.unique(array.ravel()[:: max(1, array.size // 100_000)]).size < _MIN_VALUES:
+        count = np.unique(array).size
+        if count < _MIN_VALUES:
+            raise ImageError(
+                f"it has {count} different values only: a mask or label map, or an image cut to a few grey values; "
+                "name it _mask or _dseg, or convert it again"
+            )
+    air = (array > _AIR_HU[0]) & (array < _AIR_HU[1])
+    if array.max() > _BONE_HU and air.mean() > _AIR_SHARE:
+        raise ImageError("it looks like CT, with air at -1000; only MR images are processed: name it _ct")
 
 
 def _uncompressed(path: Path, header: Header) -> Any:
@@ -81,8 +104,9 @@ def _uncompressed(path: Path, header: Header) -> Any:
     content = bytearray()
     with gzip.open(path) as stream:
         while block := stream.read(_BLOCK):
-            if len(content) < most:
-                content += block
+            if len(content) >= most:  # a stream can grow a thousandfold: it is not read to an end that may not come
+                raise ImageError("it holds far more bytes than its header promises; convert it again")
+            content += block
     sizes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")}
     kind = nib.Nifti2Image if 540 in sizes else nib.Nifti1Image
     return kind.from_bytes(bytes(content))

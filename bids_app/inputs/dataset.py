@@ -8,7 +8,9 @@ given (`database`).
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,13 @@ from bids_app.exit_codes import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE
 from bids_app.inputs.acceptance import Rule
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.metadata import read_json_object
-from bids_app.inputs.series import Session
-from bids_app.inputs.walker import Ignore, Walker, entries_of
+from bids_app.inputs.series import Session, printable
+from bids_app.inputs.walker import Ignore, Walker, entries_of, is_place
+
+log = logging.getLogger("bids_app")
+
+#: Folders that look like a participant's and are not named like one.
+_LIKE_A_SUBJECT = re.compile(r"(?!sub-)(?i:sub(?:j|ject)?[-_ ]?\w*\d)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def open_dataset(root: Path) -> Dataset:
         names = {entry.name for entry in os.scandir(root)}
     except PermissionError:
         raise InputError(f"{root}: permission denied; let the user of this process read it", IO_ERROR) from None
+    if any(one != printable(one) for one in (str(root.absolute()), str(root.resolve()))):
+        raise InputError(f"{printable(str(root))}: its path holds bytes that are no text; rename the folder")
     if not any(name.startswith("sub-") and (root / name).is_dir() for name in names):
         raise InputError(
             f"{root} has no sub- folder: it is not the root of a BIDS dataset, or holds no participant; "
@@ -77,7 +86,8 @@ def open_dataset(root: Path) -> Dataset:
     if problem and not description:
         raise InputError(f"{root / 'dataset_description.json'}: {problem}; it needs at least Name and BIDSVersion")
     name = description.get("Name")
-    return Dataset(root, name if isinstance(name, str) and name.strip() else root.resolve().name, description)
+    name = printable(name).strip() if isinstance(name, str) else ""
+    return Dataset(root, name or root.resolve().name, description)
 
 
 def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
@@ -89,11 +99,10 @@ def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
         A label that the dataset does not have (18), or an impossible shard (64).
     """
     ignored = Ignore.of(dataset.root)
-    found = sorted(
-        entry.name.removeprefix("sub-")
-        for entry in entries_of(dataset.root)
-        if entry.name.startswith("sub-") and entry.is_dir() and not ignored(entry.name + "/")
-    )
+    places = [entry for entry in entries_of(dataset.root) if not ignored(entry.name + "/") and is_place(entry)]
+    found = sorted(entry.name.removeprefix("sub-") for entry in places if entry.name.startswith("sub-"))
+    for name in sorted(entry.name for entry in places if _LIKE_A_SUBJECT.match(entry.name)):
+        log.warning("Warning: %s is not looked at; if it is a participant, name it sub-LABEL", printable(name))
     if selection.participants:
         labels = {label.removeprefix("sub-") for label in selection.participants}
         unknown = sorted(labels - set(found))
@@ -110,7 +119,7 @@ def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
 
 def shard_of(subject: str, count: int) -> int:
     """The shard (1 to `count`) of a subject, by its label alone: it stays when other subjects come or go."""
-    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8]) % count + 1
+    return int.from_bytes(hashlib.sha256(os.fsencode(subject)).digest()[:8]) % count + 1
 
 
 def walk(dataset: Dataset, selection: Selection | None = None) -> Iterator[Session]:
@@ -126,14 +135,27 @@ def walk(dataset: Dataset, selection: Selection | None = None) -> Iterator[Sessi
     selection = selection or Selection()
     walker = Walker(dataset.root, selection)
     found = False
+    told: set[str] = set()
     for session in walker.walk(list_subjects(dataset, selection)):
         found = True
+        _tell(session, told)
         yield session
     if not found and selection.shard[1] == 1:
         of_sessions = f" in session(s) {', '.join(selection.sessions)}" if selection.sessions else ""
         raise InputError(f"no structural image in {dataset.root}{of_sessions}: nothing to do", NOTHING_MATCHES)
 
 
+def _tell(session: Session, told: set[str]) -> None:
+    """Log what is odd about the accepted series; a sidecar that many inherit from is told once."""
+    for series in session.series:
+        for warning in series.warnings:
+            of_sidecar = ".json: " in warning
+            if of_sidecar and warning in told:
+                continue
+            told |= {warning} if of_sidecar else set()
+            log.warning("Warning: %s", warning if of_sidecar else f"{series.relative}: {warning}")
+
+
 def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:10])
+    shown = ", ".join(printable(label) for label in labels[:10])
     return f"it has {shown}" + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")

@@ -15,3 +15,7 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class HeaderError(ValueError):
+    """A file that is no usable NIfTI image; the message says why, for a user."""

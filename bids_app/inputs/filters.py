@@ -35,6 +35,7 @@ _OTHER_KINDS = frozenset({"bold", "sbref", "fmap", "roi", "dwi", "asl", "m0scan"
 _FILE_PROPERTIES = ("suffix", "datatype", "extension")
 _ANY = ("*", "Query.ANY", "Query.REQUIRED")
 _NONE = ("Query.NONE",)
+_INDEX = re.compile(r"[0-9]{1,18}")
 
 
 def read_filter_file(path: Path) -> dict[str, dict[str, Any]]:
@@ -65,7 +66,20 @@ def read_filter_file(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(
             f"the BIDS filter file {path} has unknown kind(s) {', '.join(unknown)}; known: {', '.join(QUERIES)}", USAGE
         )
+    _check_expressions(path, value)
     return value
+
+
+def _check_expressions(path: Path, filters: Filters) -> None:
+    for query in filters.values():
+        values = [one for value in query.values() for one in (value if isinstance(value, list) else [value])]
+        for one in values if query.get("regex_search") is True else ():
+            try:
+                re.compile(str(one))
+            except (re.error, OverflowError, RecursionError) as error:
+                raise InputError(
+                    f"the BIDS filter file {path}: {one!r} is no regular expression ({error})", USAGE
+                ) from None
 
 
 def wanted(series: Series, filters: Filters) -> bool:
@@ -114,6 +128,6 @@ def _one_matches(found: Any, option: Any, regex: bool, number: bool) -> bool:
         return False
     if regex:
         return re.search(str(option), str(found), re.IGNORECASE) is not None
-    if (number or isinstance(option, int)) and str(found).isdigit() and str(option).isdigit():
+    if (number or isinstance(option, int)) and _INDEX.fullmatch(str(found)) and _INDEX.fullmatch(str(option)):
         return int(found) == int(option)
     return bool(found == option)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import gzip
 import math
+import stat
 import struct
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from bids_app.inputs.errors import HeaderError
+from bids_app.inputs.geometry import read_geometry
 from bids_app.inputs.series import Header
-from bids_app.steps.images import ImageError, grid_affine
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = (348, 540)  # NIfTI-1 and NIfTI-2: sizeof_hdr is the first number of either
@@ -24,21 +25,8 @@ _MAX_DEFLATE_RATIO = 1032
 #: No head image has more voxels along an axis, or in all (8 GiB as float32).
 _MAX_AXIS = 4096
 _MAX_VOXELS = 2**31
-#: Nor is a voxel a metre long or a head a hundred metres from the scanner's centre.
-_MAX_EDGE_MM = 1000.0
-_MAX_OFFSET_MM = 1e5
 #: The last code that the NIfTI standard gives a meaning to (5: a template other than Talairach's and MNI's).
 _LAST_FORM_CODE = 5
-#: The slice normal's largest component below which a plane counts as oblique (MR-RATE dataset guide).
-_OBLIQUE_BELOW = 0.9
-#: Axes whose spacing is within 5 % of the largest count as equally thick.
-_SAME_SPACING = 1.05
-_PLANES = ("sagittal", "coronal", "axial")
-_UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI-1 xyzt_units: metres, micrometres
-
-
-class HeaderError(ValueError):
-    """A file that is no usable NIfTI image; the message says why, for a user."""
 
 
 def read_header(path: Path) -> Header:
@@ -48,41 +36,50 @@ def read_header(path: Path) -> Header:
     ------
     HeaderError
         The file is not there (an annexed file not fetched), unreadable, empty, not gzip, not NIfTI, shorter than its
-        header promises, of absurd dimensions, not of three real dimensions, complex or RGB, or without a usable affine.
+        header promises, of absurd dimensions, not of three real dimensions, complex or RGB, without a usable scaling
+        or affine, or with two affines that disagree about left and right.
     """
     size = _file_size(path)
     header = _parse(_first_bytes(path, compressed=path.name.endswith(".gz")))
     shape = _checked_shape(header)
     dtype = header.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "iuf":
-        raise HeaderError(f"its voxels are {_dtype_name(header)}, not one real number each")
+        raise HeaderError(f"its voxels are {_dtype_name(header)}, not one real number each; convert it to grey values")
+    warnings = _scaling_warnings(header)
     _check_promised_size(header, shape, size, compressed=path.name.endswith(".gz"))
-    affine = _affine(header)
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    fov = spacing * shape[:3]
-    _check_units(header, fov)
+    geometry = read_geometry(header, shape)
     return Header(
         shape=shape,
-        spacing_mm=_rounded(spacing, 5),
-        orientation=_orientation(affine, spacing),
-        plane=_plane(affine, spacing),
-        fov_mm=_rounded(fov, 3),
+        spacing_mm=geometry.spacing_mm,
+        orientation=geometry.orientation,
+        plane=geometry.plane,
+        fov_mm=geometry.fov_mm,
         dtype=dtype.name,
+        warnings=(*warnings, *geometry.warnings),
     )
 
 
 def _file_size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            raise HeaderError("it is not a file (a folder, a pipe or a device)")
+        return found.st_size
     except FileNotFoundError:
         if path.is_symlink():
             raise HeaderError(
-                "the file is a link to content that is not here; fetch it with "
-                f"`datalad get '{path.name}'` or `git annex get '{path.name}'` in its folder"
+                "the file is a link to content that is not here; fetch it in its folder with "
+                f"datalad get {path.name} (or git annex get {path.name})"
             ) from None
         raise HeaderError("the file is not there any more") from None
     except OSError as error:
-        raise HeaderError(f"the file cannot be read: {error.strerror}") from None
+        raise HeaderError(unreadable(error)) from None
+
+
+def unreadable(error: OSError) -> str:
+    """Why a file cannot be read, and what to do where that is known."""
+    todo = "; let the user of this process read it" if isinstance(error, PermissionError) else ""
+    return f"the file cannot be read: {error.strerror or error}{todo}"
 
 
 def _first_bytes(path: Path, compressed: bool) -> bytes:
@@ -106,7 +103,7 @@ def _first_bytes(path: Path, compressed: bool) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise HeaderError("its gzip stream ends early or is corrupt within the header; copy the file again") from None
     except OSError as error:
-        raise HeaderError(f"the file cannot be read: {error.strerror or error}") from None
+        raise HeaderError(unreadable(error)) from None
 
 
 def _read_some(stream: gzip.GzipFile) -> bytes:
@@ -125,9 +122,9 @@ def _not_gzip(start: bytes) -> str:
     if _sizeof_header(start):
         return "it is not compressed, yet its name ends in .nii.gz; rename it to .nii"
     if start.startswith(b"/annex/objects/") or b"annex/objects/" in start[:200]:
-        return "it is a pointer to content that is not here; fetch it with `datalad get` or `git annex get`"
+        return "it is a pointer to content that is not here; fetch it with datalad get (or git annex get)"
     if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; fetch the content with `git lfs pull`"
+        return "it is a Git LFS pointer; fetch the content with git lfs pull"
     return "it is not a gzip file, although its name ends in .nii.gz"
 
 
@@ -169,10 +166,12 @@ def _checked_shape(header: Any) -> tuple[int, ...]:
     """The shape with trailing axes of length one dropped down to three; absurd ones raise."""
     dim = [int(value) for value in header["dim"]]
     if not 1 <= dim[0] <= 7:
-        raise HeaderError(f"its header says {dim[0]} dimensions")
+        raise HeaderError(f"its header says {dim[0]} dimensions; it is damaged: copy or convert the file again")
     shape = dim[1 : dim[0] + 1]
     if min(shape) < 1 or max(shape) > _MAX_AXIS or math.prod(shape) > _MAX_VOXELS:
-        raise HeaderError(f"its header says an absurd shape: {'x'.join(map(str, shape))}")
+        raise HeaderError(
+            f"its header says an absurd shape: {'x'.join(map(str, shape))}; copy or convert the file again"
+        )
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     if len(shape) < 3:
@@ -191,52 +190,18 @@ def _check_promised_size(header: Any, shape: tuple[int, ...], size: int, compres
         raise HeaderError(f"it ends early: its header promises {promised} bytes and the file has {size}; copy it again")
 
 
-def _affine(header: Any) -> Any:
-    try:
-        with np.errstate(all="ignore"):
-            coded = int(header["sform_code"]) or int(header["qform_code"])
-            raw = SimpleNamespace(header=header, affine=None if coded else header.get_base_affine())
-            affine = grid_affine(raw)
-    except ImageError as error:
-        raise HeaderError(str(error)) from None
-    except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
-        raise HeaderError(f"its header has no usable orientation: {error}") from None
-    if np.abs(affine[:3, :3]).max() > _MAX_EDGE_MM or np.abs(affine[:3, 3]).max() > _MAX_OFFSET_MM:
-        raise HeaderError("its header says an absurd voxel size or position")
-    return affine
-
-
-def _check_units(header: Any, fov: Any) -> None:
-    """Metres or micrometres in a header whose field of view makes sense only in them."""
-    factor = _UNIT_MM.get(int(header["xyzt_units"]) & 7)
-    if factor and not 30 <= fov.max() <= 1000 and 30 <= fov.max() * factor <= 1000:
-        unit = "metres" if factor > 1 else "micrometres"
-        raise HeaderError(f"its voxel sizes are in {unit}; rewrite the header in millimetres")
-
-
-def _orientation(affine: Any, spacing: Any) -> str:
-    """Where the axes point to; nibabel's answer, without its decomposition where every axis has its own direction."""
-    cosines = affine[:3, :3] / spacing
-    world = [int(row) for row in np.abs(cosines).argmax(axis=0)]
-    if sorted(world) != [0, 1, 2]:
-        return "".join(nib.aff2axcodes(affine))
-    return "".join(("LR", "PA", "IS")[row][int(cosines[row, axis] > 0)] for axis, row in enumerate(world))
-
-
-def _plane(affine: Any, spacing: Any) -> str:
-    """The plane of the slices: across the axis of the largest spacing (the third, where none is largest)."""
-    thick = [axis for axis in range(3) if spacing[axis] * _SAME_SPACING >= spacing.max()]
-    axis = thick[0] if len(thick) == 1 else 2
-    normal = np.abs(affine[:3, axis]) / spacing[axis]
-    dominant = int(normal.argmax())
-    return _PLANES[dominant] if normal[dominant] >= _OBLIQUE_BELOW else "oblique"
+def _scaling_warnings(header: Any) -> tuple[str, ...]:
+    """What is odd about slope and intercept; nibabel, too, takes a slope of 0 or NaN for none (NIfTI-1 standard)."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or (not math.isfinite(slope) and not math.isfinite(inter)):  # nibabel's NaN means unset
+        return ()
+    if not math.isfinite(slope):
+        return (f"its scaling has no meaning (scl_slope {slope:g}); its voxels are taken as stored",)
+    if not math.isfinite(inter):
+        raise HeaderError(f"its scaling has no meaning (scl_slope {slope:g}, scl_inter {inter:g}); convert it again")
+    return ()
 
 
 def _dtype_name(header: Any) -> str:
     dtype = header.get_data_dtype()
     return "complex" if dtype.kind == "c" else "RGB" if dtype.fields is not None else dtype.name
-
-
-def _rounded(values: Any, decimals: int) -> tuple[float, float, float]:
-    x, y, z = (round(float(value), decimals) for value in values)
-    return x, y, z

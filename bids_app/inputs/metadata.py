@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +16,9 @@ from bids_app.inputs.series import BadNameError, ParsedName, parse_entities
 
 #: A sidecar is a few kilobytes; a larger file is something else.
 _MAX_BYTES = 16 * 2**20
+#: No sidecar is nested more deeply.
+_DEEPEST = 100
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,22 @@ def read_json_object(path: Path) -> tuple[dict[str, Any], str | None]:
     """
     warning = None
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            return {}, "it is not a file"
+        if found.st_size > _MAX_BYTES:
             return {}, "it is far larger than a sidecar can be"
         raw = path.read_bytes()
         if not raw.strip():
             return {}, "it is empty"
         try:
-            value = json.loads(raw)
+            value = _loads(raw)
         except UnicodeDecodeError:
-            value = json.loads(raw.decode("latin-1"))
+            value = _loads(raw.decode("latin-1"))
             warning = "it is not in UTF-8; read as Latin-1"
     except OSError as error:
         if path.is_symlink() and not path.exists():
-            return {}, "it is a link to content that is not here; fetch it with `datalad get` or `git annex get`"
+            return {}, "it is a link to content that is not here; fetch it with datalad get (or git annex get)"
         return {}, f"it cannot be read: {error.strerror or error}"
     except json.JSONDecodeError as error:
         return {}, f"it is not valid JSON (line {error.lineno}: {error.msg})"
@@ -61,6 +70,29 @@ def read_json_object(path: Path) -> tuple[dict[str, Any], str | None]:
     if not isinstance(value, dict):
         return {}, "it holds no JSON object"
     return value, warning
+
+
+def _loads(raw: bytes | str) -> Any:
+    """Parse JSON; NaN and infinite numbers, which JSON does not have, become null."""
+
+    def finite(text: str) -> float | None:
+        number = float(text)
+        return number if math.isfinite(number) else None
+
+    if _depth(raw) > _DEEPEST:  # the parser would run out of stack, and so could whatever else runs just then
+        raise ValueError("nested too deeply")
+    return json.loads(raw, parse_constant=lambda _: None, parse_float=finite)
+
+
+def _depth(raw: bytes | str) -> int:
+    """How deeply the brackets outside of text are nested at most; 0 where there are too few of them to matter."""
+    content = raw if isinstance(raw, bytes) else raw.encode("latin-1", "replace")
+    depth = most = 0
+    if content.count(b"[") + content.count(b"{") > _DEEPEST:
+        for found in _BRACKETS.finditer(content):
+            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(found[0], 0)
+            most = max(most, depth)
+    return most
 
 
 def sidecars_in(folder: Path, names: Iterable[str]) -> tuple[Sidecar, ...]:

@@ -12,8 +12,11 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 def ages(root: Path) -> dict[tuple[str, str | None], float]:
     """Age in years by (subject, None), from the column `age` of participants.tsv; unreadable values are left out."""
     found: dict[tuple[str, str | None], float] = {}
+    path = root / "participants.tsv"
     try:
-        with (root / "participants.tsv").open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        if not path.is_file():
+            return {}
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 match = _NUMBER.match((row.get("age") or "").strip())  # "89+" is 89
                 if match:

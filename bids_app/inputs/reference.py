@@ -65,6 +65,12 @@ def choose_reference(session_series: Sequence[Series], rule: str = "auto") -> Re
     )
 
 
+def check_rule(rule: str) -> None:
+    """Raise InputError (64) for a rule that cannot be understood, whatever series there are."""
+    if rule not in ("auto", "mr-rate"):
+        _parse_filter(rule)
+
+
 def _mr_rate(ordered: Sequence[Series]) -> Reference:
     t1w = sorted((one for one in ordered if one.contrast == "T1w"), key=lambda one: (_series_number(one), one.run))
     if not t1w:
@@ -135,9 +141,10 @@ def _why(series: Series, best: Series, candidates: Sequence[Series]) -> str:
 def _series_number(series: Series) -> float:
     value = series.metadata.get("SeriesNumber")
     try:
-        return float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.inf
-    except ValueError:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.inf
+    except (ValueError, OverflowError):
         return math.inf
+    return math.inf if math.isnan(number) else number
 
 
 def _parse_filter(rule: str) -> dict[str, str | None]:

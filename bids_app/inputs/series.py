@@ -57,6 +57,7 @@ class Header:
     plane: str  # "axial", "sagittal", "coronal" or "oblique"
     fov_mm: tuple[float, float, float]
     dtype: str
+    warnings: tuple[str, ...] = ()  # what is odd about its orientation and does not stop it
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Series:
     """One image file of a session, with its sidecar, header and the decision about it."""
 
     path: Path
-    relative: str  # posix, relative to the dataset root
+    relative: str  # posix, relative to the dataset root; what cannot be printed is written as an escape
     entities: tuple[tuple[str, str], ...]  # BIDS short keys, in file name order
     suffix: str
     datatype: str
@@ -73,12 +74,12 @@ class Series:
     header: Header | None = None
     rejection: str | None = None  # None: accepted; else the reason, in words for a user
     unreadable: bool = False  # rejected because the file is broken: something to mend, not a choice
-    warnings: tuple[str, ...] = ()  # what is odd about its sidecar or name and does not stop it
+    warnings: tuple[str, ...] = ()  # what is odd about its sidecar, name or header and does not stop it
 
     @property
     def name(self) -> str:
         """The file name without its extension."""
-        return self.path.name.removesuffix(self.extension)
+        return printable(self.path.name.removesuffix(self.extension))
 
     @property
     def accepted(self) -> bool:
@@ -138,6 +139,11 @@ class ParsedName:
     entities: tuple[tuple[str, str], ...]
     suffix: str
     extension: str
+
+
+def printable(text: str) -> str:
+    """A file's name as it can be shown and stored: bytes that are no UTF-8 and control characters become escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def split_extension(file_name: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from bids_app.exit_codes import IO_ERROR
 from bids_app.inputs.acceptance import name_rejection, rejection
 from bids_app.inputs.database import Database
-from bids_app.inputs.errors import InputError
+from bids_app.inputs.errors import HeaderError, InputError
 from bids_app.inputs.filters import wanted
-from bids_app.inputs.headers import HeaderError, read_header
+from bids_app.inputs.headers import read_header
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
+from bids_app.inputs.misplaced import misplaced_images
 from bids_app.inputs.participants import ages
 from bids_app.inputs.series import (
     LEFT_OUT_BY_FILTER,
@@ -23,6 +24,7 @@ from bids_app.inputs.series import (
     Session,
     in_bids_order,
     parse_name,
+    printable,
     split_extension,
 )
 
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
 DATATYPES = ("anat", "dwi", "swi")
 _IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 #: Images in formats that BIDS does not allow, worth a word to the user.
-_FOREIGN_EXTENSIONS = (".img", ".img.gz", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".dcm", ".mnc")
+_FOREIGN_EXTENSIONS = (
+    ".img", ".img.gz", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".dcm", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst",
+    ".nii.zip", ".nii.gz.gz",
+)  # fmt: skip
+_BROKEN_LINK = "a link to a folder that is not here; fetch or mount it, or remove the link"
 #: Subjects that a database is asked for at once: a query costs as much for one as for many.
 _WINDOW = 500
 
@@ -48,8 +54,9 @@ class Ignore:
 
     @classmethod
     def of(cls, root: Path) -> Ignore:
+        path = root / ".bidsignore"
         try:
-            return cls((root / ".bidsignore").read_text(encoding="utf-8", errors="replace").splitlines())
+            return cls(path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if path.is_file() else ())
         except OSError:
             return cls(())
 
@@ -101,10 +108,12 @@ class Walker:
             folders = sorted(
                 entry.name.removeprefix("ses-")
                 for entry in entries_of(folder)
-                if entry.name.startswith("ses-") and entry.is_dir()
+                if entry.name.startswith("ses-") and is_place(entry)
             )
+            if not folder.exists():
+                raise InputError(_BROKEN_LINK)
         except InputError as error:
-            yield Session(subject, None, (), (self._unreadable(folder, error),))
+            yield Session(printable(subject), None, (), (self._unreadable(folder, error),))
             return
         labels = [None, *folders]
         if self._wanted_sessions:
@@ -114,7 +123,9 @@ class Walker:
             series = _one_of_a_name(sorted(self._series(subject, label, levels), key=lambda one: one.relative))
             if series:
                 accepted = tuple(one for one in series if one.accepted)
-                yield Session(subject, label, accepted, tuple(one for one in series if not one.accepted))
+                rejected = tuple(one for one in series if not one.accepted)
+                name = None if label is None else printable(label)
+                yield Session(printable(subject), name, accepted, rejected)
 
     def _series(self, subject: str, session: str | None, levels: Sequence[Sequence[Sidecar]]) -> Iterator[Series]:
         folder = self._root / f"sub-{subject}"
@@ -122,9 +133,13 @@ class Walker:
             folder = folder / f"ses-{session}"
             try:
                 levels = [*levels, self._sidecars(folder)]
+                if not folder.exists():
+                    raise InputError(_BROKEN_LINK)
             except InputError as error:
                 yield self._unreadable(folder, error)
                 return
+        for path, reason in misplaced_images(folder, _is_image, self._ignores):
+            yield self._refused(path, "", reason)
         for datatype in DATATYPES:
             place = folder / datatype
             try:
@@ -132,17 +147,27 @@ class Walker:
             except InputError as error:
                 yield self._unreadable(place, error)
                 continue
-            if not names:
-                continue
             here = [*levels, sidecars_in(place, names)]
-            for name in names:
-                if name.endswith(_IMAGE_EXTENSIONS):
-                    series = self._one(place / name, subject, session, datatype, here)
-                    if name.endswith(".nii") and name + ".gz" in names:
-                        series = replace(series, rejection=f"the same image is there as {name}.gz")
-                    yield series
-                elif name.lower().endswith((*_IMAGE_EXTENSIONS, *_FOREIGN_EXTENSIONS)):
-                    yield self._refused(place / name, datatype, "not a NIfTI file (.nii.gz or .nii); convert it")
+            yield from self._in_folder(place, names, subject, session, here)
+
+    def _in_folder(
+        self, place: Path, names: Sequence[str], subject: str, session: str | None, levels: Sequence[Sequence[Sidecar]]
+    ) -> Iterator[Series]:
+        """Every image in a folder of a datatype. Of an image that is there compressed and not, the former is taken."""
+        whole: set[str] = set()
+        for name in sorted((name for name in names if _is_image(name)), key=lambda name: (name.endswith(".nii"), name)):
+            if name.endswith(_IMAGE_EXTENSIONS):
+                series = self._one(place / name, subject, session, place.name, levels)
+                if name + ".gz" in whole:
+                    reason = f"the same image is there as {name}.gz; remove one of the two"
+                    series = replace(series, rejection=reason, unreadable=False)
+                if not series.unreadable:
+                    whole.add(name)
+                yield series
+            elif name.lower().endswith(_IMAGE_EXTENSIONS):
+                yield self._refused(place / name, place.name, "its extension is not in lower case; rename it")
+            else:
+                yield self._refused(place / name, place.name, "not a NIfTI file (.nii.gz or .nii); convert it")
 
     def _one(
         self, path: Path, subject: str, session: str | None, datatype: str, levels: Sequence[Sequence[Sidecar]]
@@ -169,9 +194,10 @@ class Walker:
         if reason is not None:
             return replace(series, rejection=reason)
         try:
-            series = replace(series, header=read_header(path))
+            header = read_header(path)
         except HeaderError as error:
             return replace(series, rejection=str(error), unreadable=True)
+        series = replace(series, header=header, warnings=(*series.warnings, *header.warnings))
         age = self._ages.get((subject, session), self._ages.get((subject, None)))
         return replace(series, rejection=rejection(series, self._selection.acceptance, age))
 
@@ -186,9 +212,11 @@ class Walker:
 
     def _refused(self, path: Path, datatype: str, reason: str) -> Series:
         """A file whose name tells nothing."""
-        relative = path.relative_to(self._root).as_posix()
+        relative = printable(path.relative_to(self._root).as_posix())
         stem, extension = split_extension(path.name)
-        return Series(path, relative, (), stem.rpartition("_")[2], datatype, extension, rejection=reason)
+        reason = printable(reason)
+        suffix = printable(stem.rpartition("_")[2])
+        return Series(path, relative, (), suffix, datatype, printable(extension), rejection=reason)
 
     def _unreadable(self, folder: Path, error: InputError) -> Series:
         """A folder that cannot be listed, in the place of the series in it: it fails alone."""
@@ -198,16 +226,22 @@ class Walker:
         return sidecars_in(folder, self._file_names(folder, ".json"))
 
     def _file_names(self, folder: Path, extension: str = "") -> list[str]:
-        """The names of the files in a folder that `.bidsignore` does not name, sorted; broken links are among them."""
+        """The names of the files in a folder that `.bidsignore` does not name, sorted; broken links are among them.
+
+        So are folders with the name of an image: reading them tells what they are.
+        """
         inside = "" if folder == self._root else folder.relative_to(self._root).as_posix() + "/"
         return sorted(
             entry.name
             for entry in entries_of(folder)
             if entry.name.endswith(extension)
             and not entry.name.startswith(".")
-            and not entry.is_dir()
+            and (not is_folder(entry) or _is_image(entry.name))
             and not self._ignored(inside + entry.name)
         )
+
+    def _ignores(self, path: Path) -> bool:
+        return self._ignored(path.relative_to(self._root).as_posix())
 
 
 def _one_of_a_name(series: Sequence[Series]) -> list[Series]:
@@ -228,6 +262,24 @@ def _one_of_a_name(series: Sequence[Series]) -> list[Series]:
     ]
 
 
+def _is_image(name: str) -> bool:
+    """Whether a name is that of an image, be it one that is refused for its format."""
+    return name.lower().endswith((*_IMAGE_EXTENSIONS, *_FOREIGN_EXTENSIONS))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; links that lead nowhere or in a circle are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_place(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link that should lead to one and leads nowhere."""
+    return is_folder(entry) or (entry.is_symlink() and not Path(entry.path).exists())
+
+
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder; nothing when it is not there or not a folder."""
     try:
@@ -236,4 +288,5 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}", IO_ERROR) from None
+        todo = "; let the user of this process read it" if isinstance(error, PermissionError) else ""
+        raise InputError(f"{folder} cannot be read: {error.strerror}{todo}", IO_ERROR) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -54,27 +55,44 @@ def grid_affine(raw: Any) -> Affine:
     ImageError
         No affine is invertible, or the only one is sheared: a rigid scanner grid cannot be recovered.
     """
-    header = raw.header
-    candidates = [header.get_sform(coded=True), header.get_qform(coded=True)] if hasattr(header, "get_sform") else []
-    affines = [affine for affine, code in candidates if code and affine is not None]
-    if not affines:
-        affines = [np.asarray(raw.affine, dtype=float)]
-    problem = "its affine is not invertible"
+    affines = list(coded_affines(raw.header).values()) or [np.asarray(raw.affine, dtype=float)]
+    problem = ""
     for affine in affines:
-        edges = affine[:3, :3].astype(float)
-        lengths = np.sqrt((edges**2).sum(axis=0))
-        if not np.isfinite(affine).all() or (lengths < 1e-4).any():
-            continue
-        cosines = edges / lengths
-        if np.abs(cosines.T @ cosines - np.eye(3)).max() > _MAX_SHEAR:
-            problem = "its affine is sheared"
-            continue
-        left, _, right = np.linalg.svd(cosines)  # nearest rotation: polar decomposition
-        result = np.eye(4)
-        result[:3, :3] = (left @ right) * lengths
-        result[:3, 3] = affine[:3, 3]
-        return result
-    raise ImageError(f"{problem}: the header gives no right-angled grid; rewrite it with a valid qform or sform")
+        grid, problem = right_angled(affine)
+        if grid is not None:
+            return grid
+    raise ImageError(
+        f"its affine {problem}: the header gives no right-angled grid; rewrite it with a valid qform or sform"
+    )
+
+
+def coded_affines(header: Any) -> dict[str, Affine]:
+    """The affines that a NIfTI header says to be set, as it has them: `sform` first, then `qform`."""
+    result = {}
+    for name in ("sform", "qform") if hasattr(header, "get_sform") else ():
+        try:
+            affine, code = getattr(header, f"get_{name}")(coded=True)
+        except (ValueError, HeaderDataError):  # a quaternion that is no rotation
+            affine, code = np.full((4, 4), np.nan), 1
+        if code and affine is not None:
+            result[name] = np.asarray(affine, dtype=float)
+    return result
+
+
+def right_angled(affine: Affine) -> tuple[Affine | None, str]:
+    """An affine without the rounding errors in its angles, and "", or None and what is wrong with it."""
+    edges = affine[:3, :3].astype(float)
+    lengths = np.sqrt((edges**2).sum(axis=0))
+    if not np.isfinite(affine).all() or not np.isfinite(lengths).all() or (lengths < 1e-4).any():
+        return None, "is not invertible"
+    cosines = edges / lengths
+    if np.abs(cosines.T @ cosines - np.eye(3)).max() > _MAX_SHEAR:
+        return None, "is sheared"
+    left, _, right = np.linalg.svd(cosines)  # nearest rotation: polar decomposition
+    result = np.eye(4)
+    result[:3, :3] = (left @ right) * lengths
+    result[:3, 3] = affine[:3, 3]
+    return result, ""
 
 
 def conform(raw: Any) -> Image:

@@ -223,7 +223,7 @@ TREES: dict[str, tuple[dict[str, Any], dict[str, tuple[list[str], dict[str, str]
             "sub-01": (
                 ["run-2_T1w"],
                 {
-                    "run-1_T1w.nii.gz": "datalad get 'sub-01_run-1_T1w.nii.gz'",
+                    "run-1_T1w.nii.gz": "datalad get sub-01_run-1_T1w.nii.gz",
                     "T2w.nii.gz": "empty",
                     "FLAIR.nii.gz": "not a gzip file",
                     "PDw.nii.gz": "3 volumes",
@@ -347,9 +347,13 @@ def test_an_unreadable_folder_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "scandir", refuse)
     assert found(root) == {
         "sub-01": (["T1w"], {}, "T1w"),
-        "sub-02": ([], {"anat": "cannot be read: Permission denied"}, None),
-        "sub-03": ([], {"sub-03": "cannot be read: Permission denied"}, None),
-        "sub-04_ses-1": ([], {"ses-1": "cannot be read: Permission denied"}, None),
+        "sub-02": ([], {"anat": "cannot be read: Permission denied; let the user of this process read it"}, None),
+        "sub-03": ([], {"sub-03": "cannot be read: Permission denied; let the user of this process read it"}, None),
+        "sub-04_ses-1": (
+            [],
+            {"ses-1": "cannot be read: Permission denied; let the user of this process read it"},
+            None,
+        ),
         "sub-04_ses-2": (["T1w"], {}, "T1w"),
     }
     rejected = [one for session in walk(open_dataset(root)) for one in session.rejected]

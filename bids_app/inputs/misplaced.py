@@ -1,0 +1,42 @@
+"""Images that lie where BIDS has no place for them: they are told, not passed over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+#: The folders of a session (BIDS 1.10): what lies in those that are not structural is another kind of data.
+_STRUCTURAL = frozenset({"anat", "dwi", "swi"})
+_OTHER = frozenset(
+    {"func", "fmap", "perf", "pet", "meg", "eeg", "ieeg", "emg", "beh", "micr", "motion", "mrs", "nirs", "phenotype"}
+)
+
+
+def misplaced_images(
+    folder: Path, is_image: Callable[[str], bool], ignored: Callable[[Path], bool]
+) -> Iterator[tuple[Path, str]]:
+    """The images of a participant's or session's folder that are in no folder of a datatype, and why each is refused.
+
+    They lie beside `anat`, in a folder that BIDS does not know, or in a folder inside of `anat`. Hidden files, folders
+    of other datatypes, further sessions and what `.bidsignore` names (`ignored`) are left alone.
+    """
+    for place, folders, names in os.walk(folder):
+        where = Path(place)
+        inside = where.relative_to(folder).parts
+        if not inside:
+            folders[:] = [name for name in folders if name not in _OTHER and not name.startswith("ses-")]
+        images = [name for name in (*names, *folders) if is_image(name)]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in images)
+        folders[:] = [name for name in folders if not ignored(where / name)]
+        if len(inside) == 1 and inside[0] in _STRUCTURAL:
+            continue
+        if not inside:
+            reason = "it lies in no folder of a datatype; move it into anat/"
+        elif inside[0] in _STRUCTURAL:
+            reason = f"it lies in a folder inside of {inside[0]}/; move it up"
+        else:
+            reason = f"it lies in a folder that BIDS does not know ({inside[0]}/); move it into anat/"
+        for name in sorted(images):
+            if not name.startswith(".") and not ignored(where / name):
+                yield where / name, reason
