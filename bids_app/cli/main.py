@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.cli.parser import LEVELS, build_parser
-from bids_app.exit_codes import INTERRUPTED, IO_ERROR
+from bids_app.exit_codes import INTERRUPTED, IO_ERROR, TRY_AGAIN
+from bids_app.workflow.stop import Terminated, stop_raises
 
 HELPERS = ("demo", "fetch", "verify")
 
@@ -17,11 +18,12 @@ HELPERS = ("demo", "fetch", "verify")
 def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Do what the words say and return the exit code."""
     try:
-        if words and words[0] in HELPERS and not set(LEVELS) & set(words[2:]):  # a dataset may be named demo, too
-            from bids_app.cli import helpers
+        with stop_raises():
+            if words and words[0] in HELPERS and not set(LEVELS) & set(words[2:]):  # a dataset may be named demo, too
+                from bids_app.cli import helpers
 
-            return getattr(helpers, words[0])(list(words[1:]), environment)
-        return _main(list(words), environment)
+                return getattr(helpers, words[0])(list(words[1:]), environment)
+            return _main(list(words), environment)
     except Exception as error:
         code = getattr(error, "code", None)
         if isinstance(code, int):  # an error of ours: its message is for the user
@@ -31,8 +33,9 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
             print(f"bids_app: {error}", file=sys.stderr)
             return IO_ERROR
         raise
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except (KeyboardInterrupt, Terminated) as stop:
+        print("bids_app: stopped; the same command goes on from there", file=sys.stderr)
+        return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _main(words: list[str], environment: Mapping[str, str]) -> int:

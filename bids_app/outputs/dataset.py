@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import tomli_w
 
 from bids_app import __version__
+from bids_app.outputs.manifest import record_table
+from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
 BIDS_VERSION = "1.10.0"
@@ -31,6 +34,19 @@ BIDSIGNORE = (
     "**/figures/**",
 )
 
+#: Everything that a run at the participant level writes at the root, or below it for all participants.
+ROOT_FILES = (
+    "dataset_description.json", ".bidsignore", "README.md", "series.json", "participants.tsv", "participants.json",
+    "sessions.json", "docs/methods.md", "logs/settings.toml", "logs/manifest.json",
+)  # fmt: skip
+
+#: Names of folders that tell nothing of whose data they are; any other name is not written to the output.
+_PLAIN = re.compile(
+    r"\.\.|(bids|raw|source|input|output|demo|derivatives?|nifti|images?|mri)?-?_?(data)?(sets?)?|in|out|work|shared|"
+    r"mnt|scratch|tmp|home|srv|ds\d{6}"
+)
+_DOI = re.compile(r"doi:10\.\d{4,9}/[\w./;()-]{1,64}")
+
 _README = """# Derivatives of brain MRI
 
 Made by bids_app {version} from the dataset named in `dataset_description.json`.
@@ -46,6 +62,7 @@ Made by bids_app {version} from the dataset named in `dataset_description.json`.
 | `*_space-<atlas>_res-<mm>_*` | on the grid of the atlas |
 | `*_desc-brain<normaliser>_*` | intensities normalised, brain only |
 | `*_series.tsv` | every image that was found and what became of it |
+| `participants.tsv`, `*_sessions.tsv` | age (89+ from 89 on), sex; dates only shifted, and only with a secret key |
 | `logs/` | per session: manifest of finished work with hashes, errors |
 | `docs/methods.md` | text for a paper's methods section, with references |
 
@@ -54,31 +71,45 @@ Without `space-` a file is on the grid of its own scan. Its sidecar (`.json`) sa
 
 
 def write_root_files(
-    output: Path, *, source_name: str, source_root: Path, settings: Mapping[str, Any], methods: str,
+    output: Path, *, description: Mapping[str, Any], source_root: Path, settings: Mapping[str, Any], methods: str,
     atlases: Mapping[str, Path] | None = None,
 ) -> None:  # fmt: skip
     """Write dataset_description.json, .bidsignore, README, the methods text and the settings.
 
+    Of the dataset no name is passed on (it is free text, and so are the names of its authors and its institution),
+    only its DOI.
+
     Parameters
     ----------
+    description
+        The dataset's own `dataset_description.json`.
     atlases
         Folders of atlases that were given by path, by the label of their space.
     """
-    links = _links_so_far(output) | {"raw": _link(source_root, output)}
-    links |= {label: _link(folder, output) for label, folder in (atlases or {}).items()}
-    description = {
-        "Name": f"bids_app derivatives of {source_name}",
+    links = _links_so_far(output)
+    for label, folder in {"raw": source_root, **(atlases or {})}.items():
+        links[label] = _link(folder, output) or links.get(label, f"sourcedata/{label}")
+    doi = description.get("DatasetDOI")
+    source = {"DOI": doi} if isinstance(doi, str) and _DOI.fullmatch(doi) else {"URL": links["raw"]}
+    content = {
+        "Name": "Derivatives of brain MRI",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "bids_app", "Version": __version__}],
-        "SourceDatasets": [{"URL": _link(source_root, output)}],
+        "SourceDatasets": [source],
         "DatasetLinks": links,
     }
-    write_if_changed(output / "dataset_description.json", json_bytes(description))
-    write_if_changed(output / ".bidsignore", ("\n".join(BIDSIGNORE) + "\n").encode())
-    write_if_changed(output / "README.md", _README.format(version=__version__).encode())
-    write_if_changed(output / "docs" / "methods.md", methods.encode())
-    write_if_changed(output / "logs" / "settings.toml", tomli_w.dumps(dict(settings)).encode())
+    files = {
+        "dataset_description.json": json_bytes(content),
+        ".bidsignore": ("\n".join(BIDSIGNORE) + "\n").encode(),
+        "README.md": _README.format(version=__version__).encode(),
+        "series.json": json_bytes(COLUMNS),
+        "docs/methods.md": methods.encode(),
+        "logs/settings.toml": tomli_w.dumps(dict(settings)).encode(),
+    }
+    for name, data in files.items():
+        write_if_changed(output / name, data)
+        record_table(output / "logs" / "manifest.json", name, data)
 
 
 def _links_so_far(output: Path) -> dict[str, str]:
@@ -90,6 +121,11 @@ def _links_so_far(output: Path) -> dict[str, str]:
         return {}
 
 
-def _link(source: Path, output: Path) -> str:
-    """The dataset's place relative to the output: the same wherever both are mounted, and no path of this machine."""
-    return Path(os.path.relpath(source, output)).as_posix()
+def _link(source: Path, output: Path) -> str | None:
+    """The dataset's place relative to the output, or None where a folder on the way could tell whose data it is.
+
+    It is the same wherever both are mounted. In its stead stands `sourcedata/raw`, where BIDS has the source of a
+    derivative: a link there, or an edited `DatasetLinks`, leads to the dataset.
+    """
+    place = Path(os.path.relpath(source, output))
+    return place.as_posix() if all(_PLAIN.fullmatch(part.lower()) for part in place.parts) else None

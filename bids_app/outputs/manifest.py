@@ -3,21 +3,25 @@
 One JSON file a session, `logs/sub-01[/ses-1]/manifest.json`. Each finished *task* (a step of a series) has an entry
 with its *key*, a hash over the step's version, its parameters, the content of its input and the keys of the tasks that
 it stands on; and the sha256 and size of each file that it made. A task is finished when its key is the one that the
-present settings give and its files are there. Nothing in it depends on when or where the run took place.
+present settings give and its files are there. The tables of a session are there with their hashes, too, and
+`logs/manifest.json` has those of the files at the root. Nothing in it depends on when or where the run took place.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bids_app.inputs.content import file_sha256
+from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.names import session_folder
 from bids_app.outputs.writer import json_bytes, write_bytes
 
@@ -65,10 +69,11 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a manifest file."""
+    """The content of a manifest file; `tables` are files that no task made and every run brings up to date."""
 
     inputs: Mapping[str, InputRecord] = field(default_factory=dict)
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+    tables: Mapping[str, FileRecord] = field(default_factory=dict)
 
 
 def manifest_path(output: Path, subject: str, session: str | None) -> Path:
@@ -92,9 +97,10 @@ def read_manifest(path: Path) -> Manifest:
             )
             for name, entry in content["tasks"].items()
         }
+        tables = {name: FileRecord(**entry) for name, entry in content.get("tables", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Manifest()
-    return Manifest(inputs, tasks)
+    return Manifest(inputs, tasks, tables)
 
 
 def record_task(output: Path, path: Path, name: str, task: TaskRecord) -> None:
@@ -104,15 +110,27 @@ def record_task(output: Path, path: Path, name: str, task: TaskRecord) -> None:
         made = {file.path for file in task.files}
         if name in manifest.tasks:
             _remove(output, [file.path for file in manifest.tasks[name].files if file.path not in made])
-        _write(path, Manifest(manifest.inputs, {**manifest.tasks, name: task}))
+        _write(path, replace(manifest, tasks={**manifest.tasks, name: task}))
+
+
+def record_table(path: Path, name: str, content: bytes | None) -> None:
+    """Set what a table has to be, or that it is gone."""
+    with _locked(path):
+        manifest = read_manifest(path)
+        tables = {each: file for each, file in manifest.tables.items() if each != name}
+        if content is not None:
+            tables[name] = FileRecord(name, hashlib.sha256(content).hexdigest(), len(content))
+        if tables != dict(manifest.tables):
+            _write(path, replace(manifest, tables=tables))
 
 
 def record_inputs(path: Path, inputs: Mapping[str, InputRecord]) -> None:
-    """Set what is known of the inputs."""
+    """Set what is known of the inputs; what is wrong with one is kept without what it may quote of the data."""
+    inputs = {name: replace(one, problem=one.problem and safe_text(one.problem)) for name, one in inputs.items()}
     with _locked(path):
         manifest = read_manifest(path)
-        if dict(inputs) != dict(manifest.inputs) or not path.exists():
-            _write(path, Manifest(dict(inputs), manifest.tasks))
+        if inputs != dict(manifest.inputs) or not path.exists():
+            _write(path, replace(manifest, inputs=inputs))
 
 
 def remove_outdated(
@@ -159,7 +177,7 @@ def remove_outdated(
             still = {file.path for task in kept.values() for file in task.files}
             gone = [file.path for name in removed for file in manifest.tasks[name].files if file.path not in still]
             _remove(output, gone)
-            _write(path, Manifest(manifest.inputs, kept))
+            _write(path, replace(manifest, tasks=kept))
     return removed
 
 
@@ -186,15 +204,15 @@ def files_present(output: Path, task: TaskRecord) -> bool:
     return True
 
 
-def damaged_files(output: Path, task: TaskRecord) -> list[tuple[str, str]]:
-    """The files of a task that are missing or altered, with what is wrong."""
+def damaged_files(output: Path, files: Iterable[FileRecord]) -> list[tuple[str, str]]:
+    """The files that are missing, truncated or altered, with what is wrong."""
     result = []
-    for file in task.files:
+    for file in files:
         path = output / file.path
         if not path.is_file():
             result.append((file.path, "missing"))
-        elif path.stat().st_size != file.size:
-            result.append((file.path, "size changed"))
+        elif (size := path.stat().st_size) != file.size:
+            result.append((file.path, f"size changed ({size} of {file.size} bytes)"))
         elif file_sha256(path) != file.sha256:
             result.append((file.path, "content changed"))
     return result
@@ -218,14 +236,35 @@ def _write(path: Path, manifest: Manifest) -> None:
             }
             for name, task in sorted(manifest.tasks.items())
         },
+        "tables": {name: vars(file) for name, file in sorted(manifest.tables.items())},
     }
     write_bytes(path, json_bytes(content))
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the manifest's lock: nodes of a session can end at the same time in several processes."""
+    """Hold the manifest's lock: nodes of a session can end at the same time in several processes.
+
+    Where the output's file system has no locks, they lock a file in the run's work folder (`TMPDIR` in its workers):
+    other runs are kept out by the session's own lock (`outputs.lock`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / ".manifest.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _flocked(lock):
+            yield
+            return
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f".bids_app-{digest}.lock").open("w") as lock:
+        _flocked(lock)
         yield
+
+
+def _flocked(file: IO[str]) -> bool:
+    """Wait for the kernel's lock on a file; False where its file system has none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True

@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app.inputs.content import file_sha256
+from bids_app.outputs.hdf5 import timeless_transform
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 PARTIAL = ".partial-"
 #: Speed matters more than the last percent: level 1 is three times faster than the default and 5 % larger on MRI.
 _GZIP_LEVEL = 1
+
+
+#: The fields of a NIfTI header that an output has: grid, data type and scaling (NIfTI-1 standard). The others are
+#: free text (descrip, aux_file, intent_name, db_name, data_type), or numbers that an image of ours does not need.
+_HEADER_FIELDS = (
+    "dim", "pixdim", "datatype", "bitpix", "scl_slope", "scl_inter", "xyzt_units", "qform_code", "sform_code",
+    "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
 
 
 class OutputError(OSError):
@@ -94,7 +103,18 @@ def image_bytes(image: Any, dtype: str | None = None) -> bytes:
         header.set_data_dtype(dtype)
         header.set_slope_inter(1, 0)
         image = nib.Nifti1Image(array, image.affine, header)
-    return gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+    return gzip.compress(_anonymous(image).to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+
+
+def _anonymous(image: Any) -> Any:
+    """An image whose header holds what `_HEADER_FIELDS` names and no extension; everything else is as in a new one."""
+    header = type(image.header)()  # little-endian, as all that we write
+    for name in _HEADER_FIELDS:
+        header[name] = image.header[name]
+    result = type(image)(image.dataobj, None, header)
+    for name in ("scl_slope", "scl_inter"):  # a new image begins without
+        result.header[name] = image.header[name]
+    return result
 
 
 def transform_bytes(transform: sitk.Transform, extension: str) -> bytes:
@@ -104,7 +124,7 @@ def transform_bytes(transform: sitk.Transform, extension: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="bids_app-") as folder:
         path = Path(folder) / f"transform{extension}"
         write_transform(transform, path)
-        return path.read_bytes()
+        return timeless_transform(path) if extension == ".h5" else path.read_bytes()
 
 
 def remove_partial_files(folder: Path) -> None:

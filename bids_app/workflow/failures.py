@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_app.inputs.series import Session
-from bids_app.outputs.manifest import InputRecord
-from bids_app.outputs.writer import write_bytes
+from bids_app.outputs.anonymise import safe_text, safe_traceback
+from bids_app.outputs.manifest import InputRecord, manifest_path
+from bids_app.outputs.writer import OutputError, write_bytes
 from bids_app.settings import Settings
 from bids_app.workflow.plan import SessionPlan
+
+_KILLED = "its process was killed, most likely for memory; give --mem-gb or a smaller --nprocs"
+#: What the libraries say when an allocation fails: Python, NumPy, C++, ITK and torch.
+_NO_MEMORY = re.compile(r"MemoryError|Unable to allocate|bad_alloc|[Ff]ailed to allocate|can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,9 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
     told = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        told[content["task"]] = content["message"]
+        told[content["task"]] = plainly(_typed(content["message"], content["traceback"]))
     killed = (folder / "killed").exists()
+    graph = (folder / "graph").read_text(encoding="utf-8") if (folder / "graph").exists() else ""
     result: dict[str, Failure] = {}
     for name in (name for name in plan.tasks if name in plan.todo):
         task = plan.tasks[name]
@@ -43,9 +51,9 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
         elif any(file.task in plan.todo for file in task.files.values()):
             continue  # what it stands on is named already
         elif killed:
-            message = "its process was killed, most likely for memory; give --mem-gb or a smaller --nprocs"
+            message = _KILLED
         else:
-            message = "it was not run: the session was stopped before"
+            message = f"it was not run: {graph}" if graph and not told else "it was not run: the session ended before"
         result[name] = Failure(plan.session.label, task.series.name, task.step, message)
     return result
 
@@ -63,22 +71,75 @@ def messages_by_series(failures: Mapping[str, Failure]) -> dict[str, str]:
     """The failures of each series in one line."""
     result: dict[str, str] = {}
     for failure in failures.values():
-        text = f"{failure.step}: {failure.message}"
+        text = f"{failure.step}: {public(failure.message)}"
         result[failure.series] = f"{result[failure.series]}; {text}" if failure.series in result else text
     return result
 
 
-def write_errors(where: Path, failures: Mapping[str, Failure], folder: Path, settings: Settings, work: Path) -> None:
-    """Write the tracebacks of failed tasks, with the folders of this machine taken out; no file where none failed."""
+def plainly(message: str) -> str:
+    """A message of a task, with what to do where memory ran out."""
+    if _NO_MEMORY.search(message) is None:
+        return message
+    detail = re.search(r"[\d.]+ [KMGT]iB", message)
+    wanted = f" (it asked for {detail[0]})" if detail else ""
+    return f"not enough memory{wanted}; give --mem-gb or a smaller --nprocs, or a machine with more"
+
+
+def _typed(message: str, traceback: str) -> str:
+    """A task's message, with the type of an error that is not ours where it lacks it (an OSError without a number)."""
+    head, said, _ = traceback.rstrip().rpartition(message.strip())
+    kind = head.rpartition("\n")[2].removesuffix(": ")
+    ours = kind.startswith("bids_app.") or "[Errno " in message
+    return f"{kind}: {message}" if said and kind and not ours else message
+
+
+def public(message: str) -> str:
+    """A message as it may be written into the output: of an error that is not ours, its type alone.
+
+    What a library says of data that it cannot use can quote them; the run's end tells it to its user.
+    """
+    found = re.match(r"([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning)): ", message)
+    return f"{found[1]} (the run's own messages say more)" if found else message
+
+
+def in_words(error: BaseException | None) -> str:
+    """An error for a user: our own messages as they are, others with their type."""
+    if isinstance(error, OutputError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return plainly(f"{type(error).__name__}: {error}")
+
+
+def write_errors(
+    where: Path, failures: Mapping[str, Failure], folder: Path, session: Session, settings: Settings, work: Path
+) -> None:
+    """Write why tasks failed and where in the code; no file where none failed.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
     if not failures:
         where.unlink(missing_ok=True)
         return
-    texts = []
+    texts = [f"{name}: {public(failure.message)}" for name, failure in failures.items()]
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        texts.append(f"{content['task']}: {content['message']}\n\n{content['traceback']}")
-    texts += [f"{name}: {failure.message}" for name, failure in failures.items()]
-    text = "\n\n".join(texts)
+        texts.append(f"{content['task']}:\n{safe_traceback(content['traceback'])}")
+    _write(where, texts, session, settings, work)
+
+
+def write_lost_session(session: Session, message: str, settings: Settings, work: Path) -> None:
+    """Write that a session came to its end by its worker's; where nothing can be written, the run's end tells it."""
+    where = manifest_path(settings.output_dir, session.subject, session.session).parent / "errors.txt"
+    with contextlib.suppress(OSError):
+        _write(where, [f"{session.label}: {public(message)}"], session, settings, work)
+
+
+def _write(where: Path, texts: Iterable[str], session: Session, settings: Settings, work: Path) -> None:
+    """Write texts without what this machine's folders and the session's sidecars say."""
     places = {
         settings.bids_dir: "BIDS_DIR",
         settings.output_dir: "OUTPUT_DIR",
@@ -92,8 +153,25 @@ def write_errors(where: Path, failures: Mapping[str, Failure], folder: Path, set
         Path(sys.base_prefix): "PYTHON",
         Path.home(): "HOME",
     }
-    names = {str(form): name for path, name in places.items() if path for form in (path, path.resolve())}
-    for place in sorted(names, key=len, reverse=True):
-        if len(place) > 1:
-            text = text.replace(place, names[place])
-    write_bytes(where, text.encode())
+    values = [
+        value
+        for series in (*session.series, *session.rejected)
+        for value in series.metadata.values()
+        if isinstance(value, str)
+    ]
+    known = {path: name for path, name in places.items() if path}
+    write_bytes(where, ("\n\n".join(_safe(text, known, values) for text in texts) + "\n").encode())
+
+
+def _safe(text: str, places: Mapping[Path, str], values: Iterable[str]) -> str:
+    """Safe text; the frames of a traceback name files in quotation marks, which are kept where they are ours."""
+    lines = []
+    for line in text.splitlines():
+        frame = re.fullmatch(r'  File "([^"]*)"(, line \d+, in \S+)', line)
+        if frame:
+            lines.append(f"  File {safe_text(frame[1], places, values)}{frame[2]}")
+        elif line.startswith("    "):  # a line of source code
+            lines.append(line)
+        else:
+            lines.append(safe_text(line, places, values))
+    return "\n".join(lines)

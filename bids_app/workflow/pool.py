@@ -15,10 +15,17 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from bids_app.workflow.stop import stop_waits
+
+#: Seconds that workers have to end by themselves when they are told to; what is left is killed.
+_PATIENCE_S = 1.5
 
 #: Runs one job in a worker: (job, report) -> result; `report` sends anything to the parent in between.
 Work = Callable[[Any, Callable[[Any], None]], Any]
@@ -99,8 +106,9 @@ class Pool:
             if worker.job is not None:
                 _signal(worker, signal.SIGTERM)
             worker.pipe.close()
+        end = time.monotonic() + _PATIENCE_S
         while self._workers:
-            self._end(self._workers[-1], patience=3)
+            self._end(self._workers[-1], patience=max(0.0, end - time.monotonic()))
 
     def _busy(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.job is not None]
@@ -120,12 +128,14 @@ class Pool:
             worker.pipe.send(job)
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=False)
-        process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
+        resource_tracker.ensure_running()  # by the first start otherwise, which would let signals through again
+        with stop_waits():  # between its start and its place in the list, a worker would be nobody's
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(theirs, self._prepare, self._work), daemon=False)
+            process.start()
+            theirs.close()
+            worker = _Worker(process, ours)
+            self._workers.append(worker)
         return worker
 
     def _end(self, worker: _Worker, patience: float) -> int | None:
@@ -157,12 +167,18 @@ class Pool:
 def _signal(worker: _Worker, number: int) -> None:
     """Signal a worker and the processes that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.process.pid, number)
+        try:
+            os.killpg(worker.process.pid, number)
+        except ProcessLookupError:  # it is gone, or did not come so far as to lead a group
+            if worker.process.exitcode is None:
+                os.kill(worker.process.pid, number)
 
 
 def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
     """A worker's life."""
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which ends its workers and what they started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # held back while it was started
     die_with_parent()
     prepare()
     while True:

@@ -1,4 +1,4 @@
-"""A run: sessions are walked, given to workers, and accounted for."""
+"""A run: sessions are walked, locked, given to workers, and accounted for."""
 
 from __future__ import annotations
 
@@ -6,70 +6,43 @@ import contextlib
 import itertools
 import logging
 import os
-import shutil
+import re
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from bids_app.exit_codes import ALL_WELL, CANNOT_CREATE, INTERRUPTED, NOTHING_MATCHES, SOME_FAILED, TRY_AGAIN
+from bids_app.exit_codes import INTERRUPTED, TRY_AGAIN
 from bids_app.inputs.dataset import Dataset, Selection, list_subjects, walk
 from bids_app.inputs.series import Session
-from bids_app.outputs.dataset import write_root_files
+from bids_app.outputs.anonymise import read_date_key
+from bids_app.outputs.dataset import ROOT_FILES, write_root_files
+from bids_app.outputs.leftovers import ROOT, remove_leftovers, sweep, sweep_root
+from bids_app.outputs.lock import STALE_S, Holder, Locks
 from bids_app.outputs.methods import methods_text
-from bids_app.outputs.writer import remove_partial_files
-from bids_app.settings import Settings
+from bids_app.outputs.people import write_people
+from bids_app.workflow.account import Account, closing, not_done
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.failures import Failure
+from bids_app.workflow.failures import Failure, in_words, write_lost_session
 from bids_app.workflow.graph import HD_BET_MEMORY_GB, MEMORY_GB
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
-from bids_app.workflow.prepare import SetupError, create_output
+from bids_app.workflow.prepare import create_output
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
+from bids_app.workflow.stop import Terminated, stop_raises
+from bids_app.workflow.work_folder import private_work_folder
 
 log = logging.getLogger("bids_app")
 
-
-#: Nipype's own settings: quiet in every process (nodes tell through the run), no calls home, a short poll.
-_NIPYPE = """[logging]
-workflow_level = CRITICAL
-interface_level = CRITICAL
-utils_level = CRITICAL
-[execution]
-check_version = false
-crashfile_format = txt
-create_report = false
-poll_sleep_duration = 0.05
-remove_unnecessary_outputs = false
-"""
-
-
-class Terminated(BaseException):
-    """The run was asked to end by SIGTERM."""
-
-
-@dataclass
-class Account:
-    """What became of the sessions so far: counts and failures, nothing that grows with what went well."""
-
-    sessions: int = 0
-    series: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    begun: set[str] = field(default_factory=set)
-    running: list[str] = field(default_factory=list)
-    stopped: bool = False
-
-    def add(self, result: SessionResult) -> None:
-        """Count a session in."""
-        self.sessions += 1
-        self.failures.extend(result.failures)
+#: Seconds that a run with nothing else to do waits for sessions that another run has: as long as it takes to see that
+#: the other one is gone (`outputs.lock`), and some more.
+_PATIENCE_S = STALE_S + 30
+_DATE_IN_A_LABEL = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
 
 def run_participants(dataset: Dataset, selection: Selection, context: RunContext, console: Console) -> int:
@@ -77,106 +50,148 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
 
     Returns
     -------
-    The exit code: 0 all well, 1 something failed, 18 nothing matched, 75 or 130 ended from outside.
+    The exit code: 0 all well, 1 something failed, 18 nothing matched, 75 or 130 ended from outside, 75 also where
+    another run works on a session.
     """
     settings = context.settings
     subjects = list_subjects(dataset, selection)
+    key = read_date_key(settings.date_key, settings.output_dir)
     create_output(settings)
-    _write_root_files(dataset, context)
     account = Account()
-    work = _private_work_folder(settings)
-    try:
-        with _sigterm_raises(), Progress(console, len(subjects)) as progress:
-            _run_all(_unfinished(dataset, selection, context, account, progress), context, work, account, progress)
-    except (KeyboardInterrupt, Terminated) as stop:
-        for label in account.running:  # their workers are gone
-            for folder in (Path(label.replace("_", "/")), Path("logs", label.replace("_", "/"))):
-                remove_partial_files(settings.output_dir / folder)
-                remove_partial_files(settings.output_dir / folder / "anat")
-        told = "What is written is whole; the same command goes on from there."
-        console.print(f"Stopped. {_not_done(account, subjects)} {told}", soft_wrap=True)
-        return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    if account.series == 0 and not account.failures and settings.shard[1] > 1 and not subjects:
-        console.print("Nothing to process in this shard")
-        return ALL_WELL
-    if account.series == 0 and not account.failures:
-        console.print(
-            "Nothing to process: no structural series is selected; --dry-run lists what was found and why not",
-            soft_wrap=True,
-        )
-        return NOTHING_MATCHES
-    if account.stopped:
-        console.print(_not_done(account, subjects), soft_wrap=True)
-    return _closing(account, settings, console)
+    with stop_raises(), Locks(settings.output_dir) as locks:
+        try:
+            with private_work_folder(settings) as work, Progress(console, len(subjects)) as progress:
+                sweep(settings.output_dir, locks)
+                _write_root_files(dataset, context, locks)
+                run = _Run(context, work, account, progress, locks)
+                run.all(run.unfinished(walk(dataset, selection)))
+                if account.waiting and not account.stopped:
+                    run.all(run.when_free())
+                _write_people(subjects, context, locks, account, key)
+        except (KeyboardInterrupt, Terminated) as stop:
+            for label in account.running:  # their workers are gone
+                remove_leftovers(settings.output_dir, label)
+            told = "What is written is whole; the same command goes on from there."
+            console.print(f"Stopped. {not_done(account, subjects, settings)} {told}", soft_wrap=True, markup=False)
+            return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
+    return closing(account, subjects, settings, console)
 
 
-def _unfinished(
-    dataset: Dataset, selection: Selection, context: RunContext, account: Account, progress: Progress
-) -> Iterator[Session]:
-    """The sessions of which something is left to do; finished ones are counted and passed over."""
-    for session in walk(dataset, selection):
-        account.begun.add(session.subject)
-        account.series += len(session.series)
-        broken = [series for series in session.rejected if series.unreadable]
-        account.failures += [
-            Failure(session.label, series.name, "read", series.rejection or "") for series in broken
-        ]  # fmt: skip
-        result = finished_session(session, context)
+@dataclass
+class _Run:
+    """The sessions' way through the workers."""
+
+    context: RunContext
+    work: Path
+    account: Account
+    progress: Progress
+    locks: Locks
+    warned: bool = False
+
+    def unfinished(self, sessions: Iterable[Session]) -> Iterator[Session]:
+        """The sessions of which something is left to do, each with its lock held; finished ones are passed over."""
+        for session in sessions:
+            self.account.walked(session)
+            if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
+                self.warned = True
+                log.warning(
+                    "%s: a session's label that looks like a date is kept as it is; rename it if no date may leave",
+                    session.label,
+                )
+            yield from self._mine_to_do(session)
+
+    def when_free(self) -> Iterator[Session]:
+        """The sessions that another run had, as it ends with them."""
+        end = time.monotonic() + _PATIENCE_S
+        while self.account.waiting:
+            for session, _ in list(self.account.waiting.values()):
+                yield from self._mine_to_do(session)
+            if time.monotonic() > end:
+                return
+            time.sleep(0.5)
+
+    def _mine_to_do(self, session: Session) -> Iterator[Session]:
+        """The session, when this run has its lock and something is left to do."""
+        label = session.label
+        try:
+            holder = self.locks.take(label)
+            if holder is not None:
+                self._wait_for(session, holder)
+                return
+            self.account.waiting.pop(label, None)
+            result = finished_session(session, self.context)
+        except OSError as error:  # the output is full or read-only
+            message = f"the output cannot be written: {in_words(error)}"
+            result = SessionResult(label, failures=(Failure(label, "", "", message),))
+            self.account.waiting.pop(label, None)
         if result is None:
+            self.account.running.append(label)
             yield session
         else:
-            account.add(result)
-            progress.finished(result)
+            self._finished(result)
 
+    def _wait_for(self, session: Session, holder: Holder) -> None:
+        if session.label not in self.account.waiting:
+            self.progress.console.print(
+                f"{session.label}: {holder} works on it; it comes last", soft_wrap=True, markup=False
+            )
+        self.account.waiting[session.label] = (session, holder)
 
-def _run_all(
-    sessions: Iterator[Session], context: RunContext, work: Path, account: Account, progress: Progress
-) -> None:
-    """Give the sessions to the workers; with fewer sessions than processors, each runs nodes side by side."""
-    settings = context.settings
-    size = _workers(context)
-    first = list(itertools.islice(sessions, size))
-    if not first:
-        return
-    inner = max(1, size // len(first))
-    prepare = partial(prepare_worker, settings.omp_nthreads, work)
-    work_on = partial(_work_on, context=context, work=work, nprocs=inner * settings.omp_nthreads)
-    pool = Pool(min(size, len(first)), prepare, work_on)
+    def _finished(self, result: SessionResult) -> None:
+        self.account.add(result)
+        self.progress.finished(result)
+        self.locks.release(result.label)
 
-    def started() -> Iterator[Session]:
-        for session in itertools.chain(first, sessions):
-            account.running.append(session.label)
-            progress.started(session.label)
-            yield session
+    def all(self, sessions: Iterator[Session]) -> None:
+        """Give the sessions to the workers; with fewer sessions than processors, each runs nodes side by side."""
+        settings = self.context.settings
+        size = _workers(self.context)
+        first = list(itertools.islice(sessions, size))
+        if not first:
+            return
+        inner = max(1, size // len(first))
+        prepare = partial(prepare_worker, settings.omp_nthreads, self.work)
+        work_on = partial(_work_on, context=self.context, work=self.work, nprocs=inner * settings.omp_nthreads)
+        pool = Pool(min(size, len(first)), prepare, work_on)
 
-    with contextlib.closing(pool.run(started())) as events:  # ends the workers before anything else is done
-        for event in events:
-            if isinstance(event, Reported):
-                progress.task(*event.message)
-                continue
-            result = _result_of(event)
-            account.running.remove(result.label)
-            account.add(result)
-            progress.finished(result)
-            if result.failures and settings.stop_on_first_crash:
-                account.stopped = True
-                return
+        def started() -> Iterator[Session]:
+            for session in itertools.chain(first, sessions):
+                self.progress.started(session.label)
+                yield session
 
+        with contextlib.closing(pool.run(started())) as events:  # ends the workers before anything else is done
+            for event in events:
+                if isinstance(event, Reported):
+                    self.progress.task(*event.message)
+                    continue
+                result = self._result_of(event)
+                self.account.running.remove(result.label)
+                self._finished(result)
+                if result.failures and settings.stop_on_first_crash:
+                    self.account.stopped = True
+                    return
 
-def _result_of(event: Finished | Died) -> SessionResult:
-    label = event.job.label
-    if isinstance(event, Died):
-        code = event.exit_code or 0
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        message = f"its process was killed ({how}), most likely for memory; give --mem-gb or a smaller --nprocs"
+    def _result_of(self, event: Finished | Died) -> SessionResult:
+        if isinstance(event, Finished) and event.error is None:
+            return event.result
+        label = event.job.label
+        if isinstance(event, Died):
+            message = _how_it_died(event.exit_code or 0)
+        else:
+            log.debug("%s: %s", label, "".join(getattr(event.error, "__notes__", [])))
+            message = in_words(event.error)
+        remove_leftovers(self.context.settings.output_dir, label)
+        write_lost_session(event.job, message, self.context.settings, self.work)
         return SessionResult(label, failures=(Failure(label, "", "", message),))
-    if event.error is not None:
-        log.debug("%s: %s", label, "".join(getattr(event.error, "__notes__", [])))
-        message = f"{type(event.error).__name__}: {event.error}"
-        return SessionResult(label, failures=(Failure(label, "", "", message),))
-    return event.result
+
+
+def _how_it_died(code: int) -> str:
+    """The end of a worker in words, from its exit code."""
+    if code == -signal.SIGKILL:
+        return "its process was killed (signal 9), most likely for memory; give --mem-gb or a smaller --nprocs"
+    if code < 0:
+        return f"its process was ended by signal {-code} ({signal.Signals(-code).name}); run again"
+    return f"its process ended too early (exit code {code}); run again"
 
 
 def _work_on(
@@ -209,74 +224,34 @@ def _workers(context: RunContext) -> int:
     return max(1, min(size, int(settings.mem_gb // heaviest)))
 
 
-def _write_root_files(dataset: Dataset, context: RunContext) -> None:
+@contextlib.contextmanager
+def _root(output: Path, locks: Locks) -> Iterator[None]:
+    """Hold the lock on the root's files; go on without it when another run keeps it: each file is written whole."""
+    if locks.wait(ROOT, _PATIENCE_S) is None:
+        sweep_root(output, ROOT_FILES)
+    try:
+        yield
+    finally:
+        locks.release(ROOT)
+
+
+def _write_root_files(dataset: Dataset, context: RunContext, locks: Locks) -> None:
     settings = context.settings
     extraction = context.default_extraction
     text = methods_text(settings, extraction=extraction.method, mirroring=extraction.mirroring)
     atlases = {atlas.label: atlas.space.brain.parent for atlas in context.spaces if not atlas.space.standard}
-    write_root_files(
-        settings.output_dir, source_name=dataset.name, source_root=settings.bids_dir, settings=settings.public(),
-        methods=text, atlases=atlases,
-    )  # fmt: skip
+    with _root(settings.output_dir, locks):
+        write_root_files(
+            settings.output_dir, description=dataset.description, source_root=settings.bids_dir,
+            settings=settings.public(), methods=text, atlases=atlases,
+        )  # fmt: skip
 
 
-def _private_work_folder(settings: Settings) -> Path:
-    """A folder of mode 0700 for this run alone."""
+def _write_people(subjects: list[str], context: RunContext, locks: Locks, account: Account, key: bytes | None) -> None:
+    """The tables of participants and sessions; where they cannot be written the rest is there nevertheless."""
+    settings = context.settings
     try:
-        if settings.work_dir is not None:
-            settings.work_dir.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="bids_app-", dir=settings.work_dir))
-        (work / "nipype").mkdir()
-        (work / "nipype" / "nipype.cfg").write_text(_NIPYPE, encoding="utf-8")
+        with _root(settings.output_dir, locks):
+            write_people(settings.bids_dir, settings.output_dir, subjects, key)
     except OSError as error:
-        place = settings.work_dir or tempfile.gettempdir()
-        raise SetupError(
-            f"the work folder {place} cannot be made: {error.strerror}; give one with -w", CANNOT_CREATE
-        ) from error
-    return work
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def stop(*_: Any) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _not_done(account: Account, subjects: list[str]) -> str:
-    """The sessions that were under way and the participants that had not begun, in words."""
-    missing = [f"sub-{label}" for label in subjects if label not in account.begun]
-    more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
-    return f"Not finished: {', '.join([*account.running, *missing[:20]]) or 'nothing'}{more}."
-
-
-def _closing(account: Account, settings: Settings, console: Console) -> int:
-    """The last words: what failed and why, or where the results are."""
-    if not account.failures:
-        console.print(f"{account.sessions} sessions finished. Results: {settings.output_dir}", soft_wrap=True)
-        return ALL_WELL
-    rows = [
-        (failure.session, failure.series.removeprefix(f"{failure.session}_"), failure.step, failure.message)
-        for failure in account.failures
-    ]
-    if console.is_terminal:
-        table = Table("session", "series", "step", "why", title="Failed", title_justify="left", show_edge=False)
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        console.print(table)
-    else:  # one line each, to be searched in a log
-        for row in rows:
-            console.print(
-                "Failed: " + " ".join(cell for cell in row[:3] if cell) + f": {row[3]}", soft_wrap=True, markup=False
-            )
-    console.print(
-        f"{len(account.failures)} failures in {account.sessions} sessions; everything else is in "
-        f"{settings.output_dir}. Details: errors.txt under its logs",
-        soft_wrap=True,
-    )
-    return SOME_FAILED
+        account.failures.append(Failure("participants.tsv", "", "", in_words(error)))

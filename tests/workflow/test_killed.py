@@ -6,86 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE, Running, parent_of, wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="processes are found in /proc")
 
-#: Generous: what is waited for takes seconds.
-PATIENCE = 120.0
 STEPS = ("--steps", "mask", "deface", "bias")
 #: One session with four series, whose nodes run side by side.
 ONE_SESSION = ("--participant-label", "01", "--nprocs", "2", *STEPS)
 #: Two sessions, each in a worker of its own.
 TWO_SESSIONS = ("--participant-label", "02", "--nprocs", "2", *STEPS)
-#: An environment variable by which all processes of a run are found, whoever their parent is by now.
-MARK = "BIDS_APP_TEST_RUN"
-
-
-def _wait_for(what: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
-@dataclass
-class Running:
-    """A run under way."""
-
-    process: subprocess.Popen[bytes]
-    mark: str
-    output: Path
-    log: Path
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end: the exit code and what it said."""
-        code = self.process.wait(PATIENCE)
-        return code, self.log.read_text()
-
-    def processes(self) -> dict[int, str]:
-        """The processes of the run that are alive, and their commands."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # ended in between
-                continue
-        return found
-
-    def workers(self) -> list[int]:
-        """The processes that have a session each."""
-        return sorted(pid for pid, command in self.processes().items() if "spawn_main" in command)
-
-    def nodes(self) -> list[int]:
-        """The processes that have a node each: children of a fork server."""
-        servers = {pid for pid, command in self.processes().items() if "forkserver" in command}
-        return sorted(pid for pid in servers if _parent(pid) in servers)
-
-    def published(self) -> list[Path]:
-        """The images that are in the output."""
-        return list(self.output.glob("sub-*/**/*.nii.gz"))
-
-    def partial(self) -> list[Path]:
-        """What is half-written in the output."""
-        return list(self.output.rglob(".partial-*"))
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
 
 Start = Callable[..., Running]
 
@@ -96,21 +31,13 @@ def start(small_demo: Path, tmp_path: Path) -> Iterator[Start]:
     runs: list[Running] = []
 
     def begin(*words: str) -> Running:
-        mark, output, log = uuid.uuid4().hex, tmp_path / "out", tmp_path / f"log-{len(runs)}"
-        environment = {**os.environ, MARK: mark, "BIDS_APP_HOME": str(tmp_path / "no-home"), "HOME": str(tmp_path)}
-        masks = small_demo / "derivatives" / "truth"
-        command = [sys.executable, "-m", "bids_app", small_demo, output, "participant", *words, "--masks", masks]
-        with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
-        runs.append(Running(process, mark, output, log))
+        masks = ("--masks", small_demo / "derivatives" / "truth")
+        runs.append(Running.start(small_demo, tmp_path / "out", *words, *masks, scratch=tmp_path))
         return runs[-1]
 
     yield begin
     for run in runs:
-        run.process.kill()
-        run.process.wait()
-        for pid in run.processes():
-            os.kill(pid, signal.SIGKILL)
+        run.clear()
 
 
 def _verify(output: Path) -> int:
@@ -120,12 +47,12 @@ def _verify(output: Path) -> int:
 
 def test_a_killed_node_is_told_and_done_again(start: Start) -> None:
     run = start(*ONE_SESSION)
-    os.kill(_wait_for(run.nodes)[0], signal.SIGKILL)
+    os.kill(wait_for(run.nodes)[0], signal.SIGKILL)
     code, text = run.end()
     assert code == 1, text
     assert "its process was killed" in text
     assert "memory" in text
-    _wait_for(lambda: not run.processes())
+    wait_for(lambda: not run.processes())
     assert run.published(), "what does not stand on the killed node is there"
 
     code, text = start(*ONE_SESSION).end()
@@ -135,12 +62,12 @@ def test_a_killed_node_is_told_and_done_again(start: Start) -> None:
 
 def test_a_killed_worker_costs_its_own_session_alone(start: Start) -> None:
     run = start(*TWO_SESSIONS)
-    workers = _wait_for(lambda: run.workers() if len(run.workers()) == 2 else None)
+    workers = wait_for(lambda: run.workers() if len(run.workers()) == 2 else None)
     os.kill(workers[0], signal.SIGKILL)
     code, text = run.end()
     assert code == 1, text
     assert text.count("its process was killed (signal 9)") == 1, text
-    _wait_for(lambda: not run.processes())
+    wait_for(lambda: not run.processes())
     corrected = [path for path in run.published() if path.name.endswith(("_T1w.nii.gz", "_FLAIR.nii.gz"))]
     assert len({path.relative_to(run.output).parts[1] for path in corrected}) == 1, "the other session"
     assert len([path for path in corrected if "_desc-preproc_" in path.name]) == 2, "all of it"
@@ -149,12 +76,12 @@ def test_a_killed_worker_costs_its_own_session_alone(start: Start) -> None:
 
 def test_sigterm_ends_everything_and_the_next_run_goes_on(start: Start) -> None:
     run = start(*ONE_SESSION)
-    _wait_for(run.published)
+    wait_for(run.published)
     os.kill(run.process.pid, signal.SIGTERM)
     code, text = run.end()
     assert code == 75, text
     assert "sub-01" in text
-    _wait_for(lambda: not run.processes())
+    wait_for(lambda: not run.processes())
     assert run.partial() == []
 
     code, text = start(*ONE_SESSION).end()
@@ -166,16 +93,16 @@ def test_sigterm_ends_everything_and_the_next_run_goes_on(start: Start) -> None:
 @pytest.mark.parametrize("victim", ["run", "worker", "fork server"])
 def test_nothing_outlives_what_started_it(start: Start, victim: str) -> None:
     run = start(*ONE_SESSION)
-    node = _wait_for(run.nodes)[0]
+    node = wait_for(run.nodes)[0]
     (worker,) = run.workers()
-    pid = {"run": run.process.pid, "worker": worker, "fork server": _parent(node)}[victim]
+    pid = {"run": run.process.pid, "worker": worker, "fork server": parent_of(node)}[victim]
     os.kill(pid, signal.SIGKILL)
     if victim == "fork server":
-        _wait_for(lambda: node not in run.processes())
+        wait_for(lambda: node not in run.processes())
         return
     code, text = run.end()
     assert code == (-signal.SIGKILL if victim == "run" else 1), text
-    _wait_for(lambda: not run.processes())
+    wait_for(lambda: not run.processes())
 
 
 def _value(name: str) -> str:

@@ -57,12 +57,13 @@ def test_key_depends_on_everything_and_on_nothing_else() -> None:
 def test_files_are_found_missing_truncated_and_altered(tmp_path: Path) -> None:
     task = TaskRecord("k", {}, tuple(_made(tmp_path, name, b"content") for name in ("a", "b", "c", "d")))
     assert files_present(tmp_path, task)
-    assert damaged_files(tmp_path, task) == []
+    assert damaged_files(tmp_path, task.files) == []
     (tmp_path / "a").unlink()
     (tmp_path / "b").write_bytes(b"cont")
     (tmp_path / "c").write_bytes(b"CONTENT")
     assert not files_present(tmp_path, task)
-    assert damaged_files(tmp_path, task) == [("a", "missing"), ("b", "size changed"), ("c", "content changed")]
+    problems = [("a", "missing"), ("b", "size changed (4 of 7 bytes)"), ("c", "content changed")]
+    assert damaged_files(tmp_path, task.files) == problems
 
 
 def test_what_stands_on_a_replaced_task_is_removed_with_its_files(tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def test_makers_are_written_in_one_way_and_bring_their_model() -> None:
 
 
 @pytest.mark.parametrize(
+    "model",
+    ["TrioTim", "Prisma_fit", "SIGNA Premier", "DISCOVERY MR750w", "Ingenia Elition X", "Achieva dStream", "uMR 780"],
+)
+def test_names_of_models_pass(model: str) -> None:
+    raw = {"Manufacturer": "GE", "ManufacturersModelName": model}
+    assert acquisition_fields(raw)["ManufacturersModelName"] == model
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         {"PatientName": "Doe^Jane"},
@@ -38,6 +47,10 @@ def test_makers_are_written_in_one_way_and_bring_their_model() -> None:
         {"Manufacturer": "JANEDOE hospital 1970"},
         {"ManufacturersModelName": "Jane Doe"},
         {"Manufacturer": "Siemens", "ManufacturersModelName": "Prisma 19700101"},
+        {"Manufacturer": "Siemens", "ManufacturersModelName": "Jane Doe"},
+        {"Manufacturer": "Siemens", "ManufacturersModelName": "Prisma of Jane"},
+        {"EchoTime": 19700101},
+        {"FlipAngle": [9, 19700101]},
         {"ScanOptions": "JANEDOE^1970-01-01"},
         {"ScanningSequence": "JANE"},
         {"ContrastBolusIngredient": "JANEDOE"},

@@ -1,0 +1,140 @@
+"""The tables of participants and sessions: a few columns of the dataset's own, by an allow-list, made anonymous.
+
+`participants.tsv` has `age` and `sex`, which analyses of a group need; `sub-<label>_sessions.tsv` has `age` and, where
+there is a key, `acq_time`, shifted. Whatever else the dataset's tables say stays there. A participant is in the table
+when there are outputs of it, so that jobs of one array that run at the same time end with the same tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
+from bids_app.outputs.leftovers import sweep_root
+from bids_app.outputs.manifest import record_table
+from bids_app.outputs.writer import json_bytes, write_if_changed
+
+_AGE = {
+    "Description": f"Age in whole years (below two years with one decimal); {AGE_CAP}+ from {AGE_CAP} on.",
+    "Units": "year",
+}
+_SEX = {"Description": "Sex as the dataset has it.", "Levels": {"F": "female", "M": "male", "O": "other"}}
+_ACQ_TIME = {
+    "Description": "When the session was acquired, moved into the past by a secret time that is the same for all "
+    "sessions of a participant: order and intervals are true."
+}
+_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
+_MISSING = "n/a"
+
+
+def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes | None) -> None:
+    """Write the tables of all participants, and of the sessions of some.
+
+    Parameters
+    ----------
+    source, output
+        The dataset and its derivatives.
+    subjects
+        Labels of the participants of this run. The root's lock is held.
+    key
+        The secret for shifting dates; without it no date is written.
+
+    Raises
+    ------
+    OutputError
+        A table cannot be written.
+    """
+    _participants(source, output)
+    written = [_sessions(source, output, label, key) for label in sorted(subjects)]
+    if any(written):
+        dictionary = {"age": _AGE, **({"acq_time": _ACQ_TIME} if key else {})}
+        _table(output, "sessions.json", json_bytes(dictionary))
+
+
+def _participants(source: Path, output: Path) -> None:
+    raw = {row.get("participant_id", ""): row for row in _rows(source / "participants.tsv")}
+    rows = []
+    for folder in sorted(output.glob("sub-*")):
+        if folder.is_dir():
+            entry = raw.get(folder.name, {})
+            age = capped_age(entry.get("age", "")) or _MISSING
+            sex = _SEXES.get(entry.get("sex", "").strip().lower(), _MISSING)
+            rows.append({"participant_id": folder.name, "age": age, "sex": sex})
+    columns = _filled(rows, ("age", "sex"))
+    if columns:
+        _table(output, "participants.tsv", _tsv(("participant_id", *columns), rows))
+        dictionary = {"age": _AGE, "sex": _SEX}
+        _table(output, "participants.json", json_bytes({name: dictionary[name] for name in columns}))
+    else:
+        _remove(output, "participants.tsv")
+        _remove(output, "participants.json")
+
+
+def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bool:
+    """Write the table of a participant's sessions, when there is something to say; whether it was."""
+    folder = source / f"sub-{subject}"
+    name = f"sub-{subject}/sub-{subject}_sessions.tsv"
+    sweep_root(output, (name,))
+    if not (output / f"sub-{subject}" / "anat").is_dir():  # else it is the manifest of a session, too, and of its lock
+        sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
+    raw = {row.get("session_id", ""): row for row in _rows(folder / f"sub-{subject}_sessions.tsv")}
+    rows = []
+    for session in sorted(path.name for path in (output / f"sub-{subject}").glob("ses-*") if path.is_dir()):
+        entry = raw.get(session, {})
+        row = {"session_id": session, "age": capped_age(entry.get("age", "")) or _MISSING, "acq_time": _MISSING}
+        if key:
+            shift = date_shift(key, subject)
+            times = [entry.get("acq_time", "")]
+            if shifted(times[0], shift) is None:
+                scans = folder / session / f"sub-{subject}_{session}_scans.tsv"
+                times = [one.get("acq_time", "") for one in _rows(scans)]
+            moved = [moment for time in times if (moment := shifted(time, shift))]
+            row["acq_time"] = min(moved, default=_MISSING)
+        rows.append(row)
+    columns = _filled(rows, ("age", "acq_time"))
+    if columns:
+        _table(output, name, _tsv(("session_id", *columns), rows), f"logs/sub-{subject}")
+    else:
+        _remove(output, name, f"logs/sub-{subject}")
+    return bool(columns)
+
+
+def _filled(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:
+    """The columns in which a row has a value."""
+    return [column for column in columns if any(row[column] != _MISSING for row in rows)]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of the dataset; none where it is not there or no table."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            found = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, csv.Error):
+        return []
+    return [
+        {name: text for name, text in row.items() if isinstance(name, str) and isinstance(text, str)} for row in found
+    ]
+
+
+def _tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+def _table(output: Path, name: str, content: bytes, logs: str = "logs") -> None:
+    write_if_changed(output / name, content)
+    record_table(output / logs / "manifest.json", name, content)
+
+
+def _remove(output: Path, name: str, logs: str = "logs") -> None:
+    """Remove what an earlier run wrote and the dataset has nothing for any more."""
+    if (output / name).exists():
+        (output / name).unlink()
+        record_table(output / logs / "manifest.json", name, None)

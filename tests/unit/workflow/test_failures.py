@@ -1,0 +1,77 @@
+"""What is told of a failure: to the user everything, in the output nothing that could quote the data."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+
+import pytest
+
+from bids_app.inputs.series import Series, Session
+from bids_app.outputs.writer import OutputError
+from bids_app.settings import Settings
+from bids_app.steps.images import ImageError
+from bids_app.workflow.failures import Failure, in_words, plainly, public, write_errors, write_lost_session
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("MemoryError: MemoryError", "not enough memory;"),
+        ("_ArrayMemoryError: Unable to allocate 2.7 GiB for an array", "not enough memory (it asked for 2.7 GiB);"),
+        ("RuntimeError: std::bad_alloc", "not enough memory;"),
+        ("RuntimeError: Failed to allocate memory for image.", "not enough memory;"),
+        ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "not enough memory;"),
+        ("its affine is sheared", "its affine is sheared"),
+    ],
+)
+def test_what_to_do_where_memory_ran_out(message: str, told: str) -> None:
+    assert plainly(message).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "written"),
+    [
+        ("ValueError: Jane Doe", "ValueError (the run's own messages say more)"),
+        ("lib.odd.OddError: Jane", "lib.odd.OddError (the run's own messages say more)"),
+        ("rigid registration failed twice: no overlap", "rigid registration failed twice: no overlap"),
+    ],
+)
+def test_errors_of_libraries_are_written_by_type(message: str, written: str) -> None:
+    assert public(message) == written
+
+
+def test_errors_in_words() -> None:
+    assert in_words(OutputError("a.json cannot be written: No space left on device")).startswith("a.json cannot")
+    assert in_words(OSError(30, "Read-only file system")) == "Read-only file system"
+    assert in_words(ValueError("odd")) == "ValueError: odd"
+    assert in_words(MemoryError()).startswith("not enough memory")
+
+
+def test_errors_are_written_without_places_and_values(tmp_path: Path) -> None:
+    data, output, work = tmp_path / "Jane Doe", tmp_path / "out", tmp_path / "work"
+    series = Series(data / "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz", (("sub", "01"),), "T1w",
+                    "anat", ".nii.gz", {"PatientName": "Doe Jane"})  # fmt: skip
+    session = Session("01", None, (series,), ())
+    settings = Settings(data, output)
+    folder = tmp_path / "failures"
+    folder.mkdir()
+    said = f"{series.path} of Doe Jane says 'Jane'"
+    try:
+        raise ImageError(said)
+    except ImageError as error:
+        content = {"task": "mask/sub-01_T1w", "message": str(error), "traceback": traceback.format_exc()}
+        (folder / "a.json").write_text(json.dumps(content))
+    failures = {"mask/sub-01_T1w": Failure("sub-01", "sub-01_T1w", "mask", content["message"])}
+    errors = output / "logs" / "sub-01" / "errors.txt"
+    write_errors(errors, failures, folder, session, settings, work)
+    text = errors.read_text()
+    assert "mask/sub-01_T1w: BIDS_DIR/sub-01/anat/sub-01_T1w.nii.gz of … says '…'" in text
+    assert "in test_errors_are_written_without_places_and_values" in text
+    assert "Jane Doe" not in text
+    assert "Doe Jane" not in text
+    write_errors(errors, {}, folder, session, settings, work)
+    assert not errors.exists()
+    write_lost_session(session, "its process was killed (signal 9)", settings, work)
+    assert errors.read_text() == "sub-01: its process was killed (signal 9)\n"
