@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 AcceptanceRule = Literal["lenient", "mr-rate"]
-BrainExtraction = Literal["auto", "hd-bet", "template"]
+BrainExtraction = Literal["auto", "hd-bet", "synth", "template"]
 AtlasRegistration = Literal["rigid", "affine", "syn"]
 Interpolation = Literal["linear", "bspline", "lanczos"]
+Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
-STEPS: tuple[str, ...] = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize")
-BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "template")
+STEPS: tuple[str, ...] = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "segment")
+#: What is done when nothing else is said.
+DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step != "segment")
+BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 NORMALIZERS: tuple[str, ...] = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
 #: Threads of one registration or bias-field correction. A constant, because ITK's rounding depends on it: with it
 #: the same input gives the same bytes on every machine, however many sessions run side by side.
@@ -34,8 +37,9 @@ class Settings:
     shard: tuple[int, int] = (1, 1)
     acceptance: AcceptanceRule = "lenient"
     skip_bids_validation: bool = False
+    date_key: Path | None = None
     # what
-    steps: tuple[str, ...] = STEPS
+    steps: tuple[str, ...] = DEFAULT_STEPS
     reference: str = "auto"
     brain_extraction: BrainExtraction = "auto"
     hd_bet_weights: Path | None = None
@@ -43,11 +47,14 @@ class Settings:
     mirroring: bool | None = None
     masks: Path | None = None
     deface: bool = True
+    allow_face: bool = False
     output_spaces: tuple[str, ...] = ("MNI152NLin2009aSym",)
     atlas_registration: AtlasRegistration = "rigid"
     normalize: tuple[str, ...] = ("zscore",)
     variants: tuple[str, ...] = ()
     interpolation: Interpolation = "linear"
+    isotropic: Isotropic = "never"
+    isotropic_mm: float = 1.0
     random_seed: int = 0
     # how
     nprocs: int = 1
@@ -75,7 +82,7 @@ class Settings:
         """The choices that shape the result, as TOML and JSON can hold them; paths of this machine are left out."""
         hidden = {
             "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "work_dir",
-            "app_home", "templateflow_home", "nipype_plugin_file",
+            "date_key", "app_home", "templateflow_home", "nipype_plugin_file",
         }  # fmt: skip
         result = {}
         for name, value in asdict(self).items():

@@ -1,7 +1,8 @@
 """Train the `synth` network on synthetic heads: resumable at any moment, the same weights for the same seed.
 
-    python training/synth.py LABELMAPS WORK [--steps 4000] [--processes 2]
+    python training/synth.py LABELMAPS WORK [--steps 2000] [--processes 2]
     python training/synth.py LABELMAPS WORK --export bids_app/data/synth/synth.pt
+    python training/synth.py LABELMAPS WORK2 --start-from bids_app/data/synth/synth.pt --seed 1 --rate 2e-3
 
 Each process runs on one thread and makes one head a step; their gradients are averaged. That is quicker on a shared
 machine than two threads that wait for each other at every layer. WORK holds the prepared label maps, `checkpoint.pt`
@@ -52,6 +53,7 @@ class Plan:
     rate: float
     seed: int
     until: int
+    start_from: Path | None
 
 
 def train(rank: int, plan: Plan) -> None:
@@ -62,7 +64,10 @@ def train(rank: int, plan: Plan) -> None:
     )
     maps = _prepared(plan, held_back=False)
     torch.manual_seed(plan.seed)
-    network = SynthNetwork().to(memory_format=torch.channels_last_3d)
+    network = SynthNetwork()
+    if plan.start_from:
+        known = torch.load(plan.start_from, weights_only=True)
+        network.load_state_dict({name: value.float() for name, value in known.items()})
     average = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=_WEIGHT_DECAY)
     start = 0
@@ -114,8 +119,7 @@ def losses(logits: Tensor, head: Head) -> tuple[Tensor, list[float]]:
         total = total + 1 - 2 * (part * truth).sum() / (part.sum() + (truth * seen).sum() + 1)
         hard, true = (logit > 0) & seen, (truth > 0.5) & seen
         scores.append(float(2 * (hard & true).sum() / (hard.sum() + true.sum() + 1e-6)))
-    inside = functional.max_pool3d((head.masks[1] > 0.02).float()[None], 5, 1, 2)[0] > 0
-    chosen = (seen & inside).flatten().nonzero().squeeze(1)
+    chosen = (seen & (head.masks[1] > 0)).flatten().nonzero().squeeze(1)
     if len(chosen) < 1000:
         return total, [*scores, 0.0]
     picked, truth = classes.flatten(1)[:, chosen].T.contiguous(), head.classes.flatten()[chosen]
@@ -221,10 +225,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labelmaps", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=4000, help="length of the schedule")
+    parser.add_argument("--steps", type=int, default=2000, help="length of the schedule")
     parser.add_argument("--until", type=int, default=10**9, help="stop here, to go on later")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="weights of an earlier training (synth.pt)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights and stop")
     arguments = parser.parse_args()
@@ -235,7 +240,7 @@ def main() -> None:
     (arguments.work / "meeting").unlink(missing_ok=True)
     os.environ.update(_KEEP_MEMORY)  # read by the processes when they start
     plan = Plan(arguments.labelmaps, arguments.work.resolve(), arguments.steps, arguments.processes, arguments.rate,
-                arguments.seed, arguments.until)  # fmt: skip
+                arguments.seed, arguments.until, arguments.start_from)  # fmt: skip
     _prepare_all(plan)
     mp.spawn(train, (plan,), nprocs=plan.processes)
 

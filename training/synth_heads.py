@@ -46,8 +46,8 @@ _TISSUES: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 _NAMES = tuple(_TISSUES)
 _HEAD_ONLY = tuple(_NAMES.index(name) for name in _NAMES[_NAMES.index("eye") :])
-#: Rough signal of the tissues in T1w, T2w, FLAIR, b0, T1w with contrast agent and susceptibility images, 0..1. Half of the
-#: heads start from one of these; the rest is wholly random.
+#: Rough signal of the tissues in T1w, T2w, FLAIR, b0, T1w with contrast agent and susceptibility images, 0..1. Half of
+#: the heads start from one of these; the rest is wholly random.
 _CONTRASTS = pd.read_csv(Path(__file__).with_name("synth_contrasts.tsv"), sep="\t", index_col="tissue")
 _FAR_MM = 12.0  # signed distances are stored up to this
 
@@ -250,14 +250,16 @@ def _looked_up(source: LabelMap, points: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 @dataclass(frozen=True)
-class _Contrast:
+class Contrast:
+    """Mean, noise and texture of each tissue (twice: see `_subdivided`), and the field that the texture follows."""
+
     mean: Tensor
     noise: Tensor
     texture: Tensor
     field: Tensor
 
 
-def _contrast(dice: _Dice) -> _Contrast:
+def _contrast(dice: _Dice) -> Contrast:
     """Mean, noise and texture of every tissue, twice: the second half is for the parts that `_subdivided` makes."""
     count = len(_NAMES)
     mean = dice.rng.uniform(0, 1, 2 * count)
@@ -287,11 +289,11 @@ def _contrast(dice: _Dice) -> _Contrast:
         mean[0] = mean[count] = dice.between(0, 0.3) if dice.chance(0.15) else dice.between(0, 0.04)
     if dice.chance(0.3):  # dark or bright skull
         mean[_NAMES.index("bone")] = dice.between(0, 0.15) if dice.chance(0.6) else dice.between(0.5, 1)
-    noise = dice.rng.uniform(0, dice.between(0.01, 0.12), 2 * count)
-    texture = dice.rng.uniform(0, dice.between(0.01, 0.15), 2 * count)
+    noise = dice.rng.uniform(0, dice.between(0.01, 0.06), 2 * count)
+    texture = dice.rng.uniform(0, dice.between(0.01, 0.1), 2 * count)
     noise[[0, count]] = texture[[0, count]] = dice.between(0, 0.03)
     cells = int(dice.rng.integers(10, 30))
-    return _Contrast(
+    return Contrast(
         *(torch.from_numpy(a.astype(np.float32)) for a in (mean, noise, texture)), dice.smooth(cells, cells, cells)
     )
 
@@ -307,7 +309,7 @@ def _subdivided(tissue: Tensor, dice: _Dice) -> Tensor:
     return result
 
 
-def _painted(tissue: Tensor, contrast: _Contrast, dice: _Dice) -> Tensor:
+def _painted(tissue: Tensor, contrast: Contrast, dice: _Dice) -> Tensor:
     image = contrast.mean[tissue] + contrast.texture[tissue] * contrast.field
     return image + contrast.noise[tissue] * dice.normal(*BOX_VOXELS)
 
@@ -389,7 +391,7 @@ def _scanned(image: Tensor, dice: _Dice) -> tuple[Tensor, Tensor]:
     image = image.clamp(0, None)
     cells = int(dice.rng.integers(2, 5))
     image = image * torch.exp(dice.smooth(cells, cells, cells) * dice.between(0, 0.45))
-    level = dice.between(0, 0.06) if dice.chance(0.7) else dice.between(0, 0.15)
+    level = dice.between(0, 0.03) if dice.chance(0.7) else dice.between(0, 0.1)
     if dice.chance(0.5):
         image = torch.sqrt((image + level * dice.normal(*BOX_VOXELS)) ** 2 + (level * dice.normal(*BOX_VOXELS)) ** 2)
     else:
@@ -397,7 +399,7 @@ def _scanned(image: Tensor, dice: _Dice) -> tuple[Tensor, Tensor]:
     if dice.chance(0.1):  # a ghost of the moving head along the phase direction
         axis, shift = int(dice.rng.integers(0, 3)), int(dice.rng.integers(6, 40))
         image = image + dice.between(0.03, 0.15) * torch.roll(image, shift, axis)
-    if dice.chance(0.55):
+    if dice.chance(0.5):
         image = _sliced(image, int(dice.rng.choice(3, p=(0.2, 0.25, 0.55))), dice)
     if dice.chance(0.3):
         image = _blurred(image, dice.rng.uniform(0.0, 0.7, 3))
@@ -464,3 +466,8 @@ def _field_of_view(dice: _Dice) -> Tensor:
             part[axis] = slice(0, cut) if side == 0 else slice(BOX_VOXELS[axis] - cut, None)
             seen[tuple(part)] = False
     return seen
+
+
+def random_contrast(seed: int, number: int) -> Contrast:
+    """The tissues' intensities of a head of its own, for tests."""
+    return _contrast(_Dice(seed, number))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bids_app import __version__
-from bids_app.settings import BRAIN_EXTRACTIONS, DEFAULT_OMP_NTHREADS, NORMALIZERS, STEPS, known_variants
+from bids_app.settings import BRAIN_EXTRACTIONS, DEFAULT_OMP_NTHREADS, DEFAULT_STEPS, NORMALIZERS, STEPS, known_variants
 
 LEVELS = ("participant", "group")
 _EPILOG = """examples:
@@ -76,6 +76,13 @@ def _which(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="a pybids database of the dataset, to be reused",
     )
+    group.add_argument(
+        "--date-key",
+        "--date_key",
+        type=Path,
+        metavar="FILE",
+        help="secret, outside the output, by which dates are shifted; without it no date is written",
+    )
     group.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the participants, I from 1")
     group.add_argument(
         "--acceptance",
@@ -93,9 +100,10 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--steps",
         nargs="+",
-        choices=STEPS,
+        choices=("default", *STEPS),
         metavar="STEP",
-        help=f"only these steps, starting from what is finished: {' '.join(STEPS)}",
+        help=f"only these steps, starting from what is finished: {' '.join(STEPS)}; default stands for "
+        f"{' '.join(DEFAULT_STEPS)}",
     )
     group.add_argument(
         "--reference",
@@ -107,7 +115,8 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--brain-extraction",
         "--brain_extraction",
         choices=BRAIN_EXTRACTIONS,
-        help="brain masks: hd-bet (needs weights), template (registration), auto (the best at hand)",
+        help="brain masks: hd-bet (needs weights), synth (our own network, still in training), template (registration), "
+        "auto (hd-bet where its weights are at hand, else template)",
     )
     group.add_argument(
         "--hd-bet-weights",
@@ -133,6 +142,12 @@ def _what(group: argparse._ArgumentGroup) -> None:
         dest="deface",
         action="store_false",
         help="keep the face: for data that are defaced already",
+    )
+    group.add_argument(
+        "--allow-face",
+        "--allow_face",
+        action="store_true",
+        help="write a series although the face check finds a face left in it; its sidecar and the series table say so",
     )
     group.add_argument(
         "--output-spaces",
@@ -164,6 +179,15 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "default preproc and brain<normaliser>",
     )
     group.add_argument("--interpolation", choices=("linear", "bspline", "lanczos"), help="of images; masks: nearest")
+    group.add_argument(
+        "--isotropic",
+        choices=("never", "anisotropic", "always"),
+        help="also write each series in its own space with cubic voxels: those whose voxels are at least twice as long "
+        "as wide (anisotropic), or all",
+    )
+    group.add_argument(
+        "--isotropic-mm", "--isotropic_mm", type=float, metavar="MM", help="edge of the cubic voxels; 1 by default"
+    )
     group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
 
 

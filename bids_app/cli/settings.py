@@ -14,7 +14,8 @@ from bids_app.cli.config_file import read_config
 from bids_app.cli.errors import UsageError
 from bids_app.cli.machine import available_cpus, available_memory_gb
 from bids_app.exit_codes import NO_INPUT
-from bids_app.settings import STEPS, Settings
+from bids_app.inputs.reference import check_rule
+from bids_app.settings import DEFAULT_STEPS, STEPS, Settings
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mr-rate": {
@@ -72,7 +73,9 @@ def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
     }
     if "shard" in merged:
         merged["shard"] = _shard(merged["shard"])
-    merged["steps"] = tuple(step for step in STEPS if step in merged.get("steps", STEPS))
+    steps = set(merged.get("steps", ("default",)))
+    steps |= set(DEFAULT_STEPS) if "default" in steps else set()
+    merged["steps"] = tuple(step for step in STEPS if step in steps)
     merged["output_spaces"] = [_absolute_space(one) for one in merged.get("output_spaces", Settings.output_spaces)]
     for name, value in merged.items():
         if isinstance(value, list):
@@ -131,12 +134,15 @@ def _check(settings: Settings) -> None:
     for name in ("nprocs", "omp_nthreads"):
         if getattr(settings, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
+    if not 0.2 <= settings.isotropic_mm <= 10:
+        raise UsageError("--isotropic-mm must be between 0.2 and 10")
     if settings.mem_gb is not None and not settings.mem_gb > 0:  # so that it is no NaN, either
         raise UsageError("--mem-gb must be more than 0")
     if settings.fast and settings.mirroring:
         raise UsageError("--fast is without mirroring: give it or --mirroring")
     if _DEVICE.fullmatch(settings.device) is None:
         raise UsageError(f"--device {settings.device}: choose auto, cpu, cuda or, for one GPU of several, cuda:N")
+    check_rule(settings.reference)
     if settings.nipype_plugin_file is not None:
         _check_plugin_file(settings.nipype_plugin_file)
 

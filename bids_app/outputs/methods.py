@@ -17,7 +17,7 @@ def methods_text(settings: Settings, *, extraction: str, mirroring: bool) -> str
     Parameters
     ----------
     extraction
-        The method of the brain masks that the run resolved to ("hd-bet" or "template").
+        The method of the brain masks that the run resolved to ("hd-bet", "synth" or "template").
     mirroring
         Whether HD-BET averages over mirrored views.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SpaceKind = Literal["native", "reference", "atlas"]
+SpaceKind = Literal["native", "isotropic", "reference", "atlas"]
 
 #: Placeholders in the table, filled for each series and space by `outputs.tree`.
 SUFFIX = "{suffix}"  # of the series: T1w, FLAIR, …
@@ -61,7 +61,8 @@ class Product:
 
 _BRAIN = {"label": "brain", "desc": SUFFIX}
 _FACE = {"label": "face", "desc": SUFFIX}
-_OUT: tuple[SpaceKind, ...] = ("reference", "atlas")
+_SYNTH = {"seg": "synth", "desc": SUFFIX}
+_OUT: tuple[SpaceKind, ...] = ("isotropic", "reference", "atlas")
 
 # fmt: off
 PRODUCTS: dict[str, Product] = {
@@ -75,6 +76,10 @@ PRODUCTS: dict[str, Product] = {
                               stripped=False),
     "preproc":        Product("bias", ("native",), {"desc": "preproc"}, SUFFIX, ("defaced", "biasfield"),
                               stripped=False),
+    "segmentation":   Product("segment", ("native",), _SYNTH, "dseg", ("raw",), dtype="uint8"),
+    "segmentation_table": Product("segment", ("native",), _SYNTH, "dseg", ("raw",), extension=".tsv"),
+    "intracranial_mask": Product("segment", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
+                                 dtype="uint8", fields={"Type": "ROI"}),
     "to_reference":   Product("coregister", ("reference",), {"from": SUFFIX, "to": REFERENCE, "mode": "image"}, "xfm",
                               ("preproc", "brain_mask"), extension=".mat"),
     "to_atlas":       Product("atlas", ("atlas",), {"from": SUFFIX, "to": SPACE, "mode": "image"}, "xfm",

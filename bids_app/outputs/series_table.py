@@ -10,9 +10,10 @@ from typing import Any
 
 from bids_app.inputs.reference import Reference
 from bids_app.inputs.series import Series, Session
+from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.manifest import Manifest
 from bids_app.outputs.names import session_folder
-from bids_app.outputs.writer import json_bytes, write_if_changed
+from bids_app.outputs.writer import write_if_changed
 
 #: Columns of the table and what they mean: the table's data dictionary.
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -41,6 +42,17 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "mask_method": {"Description": "How the brain mask was made."},
     "mask_volume_ml": {"Description": "Volume of the brain mask.", "Units": "mL"},
     "face_share": {"Description": "Share of the image's voxels that was set to 0 as face."},
+    "face_check": {
+        "Description": "The face check after defacing.",
+        "Levels": {
+            "passed": "no face is left",
+            "failed": "a face is left; nothing was written",
+            "allowed": "a face is left; --allow-face was given",
+        },
+    },
+    "face_skin_before": {"Description": "Share of the face's skin, brow to chin, that the raw image shows (0 to 1)."},
+    "face_skin_left": {"Description": "Share of it that is left after defacing; n/a: the field of view has none."},
+    "face_eyes_left": {"Description": "Share of the eyes' volume that is left after defacing."},
     "bias_p01": {"Description": "1st percentile of the bias field in the brain (its geometric mean is 1)."},
     "bias_p99": {"Description": "99th percentile of the bias field in the brain."},
     "coregister_rotation_deg": {"Description": "Rotation against the reference.", "Units": "deg"},
@@ -57,8 +69,8 @@ def table_path(output: Path, session: Session) -> Path:
 
 def write_series_table(
     session: Session, reference: Reference | None, manifest: Manifest, failures: Mapping[str, str], output: Path
-) -> None:
-    """Write the table of a session.
+) -> tuple[str, bytes]:
+    """Write the table of a session; its path in the output and its content.
 
     Parameters
     ----------
@@ -71,7 +83,7 @@ def write_series_table(
         row = _described(series, session)
         if series.rejection is None:
             row["status"] = "failed" if series.name in failures else "done"
-            row["reason"] = failures.get(series.name, "")
+            row["reason"] = safe_text(failures.get(series.name, ""))
             row["reference"] = str(int(reference is not None and series.name == reference.series.name))
             row["reference_rank"] = ranks.get(series.name, "")
             row.update(_facts(series, manifest))
@@ -80,8 +92,9 @@ def write_series_table(
     writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(row.get(key)) for key in COLUMNS} for row in rows)
-    write_if_changed(table_path(output, session), stream.getvalue().encode())
-    write_if_changed(output / "series.json", json_bytes(COLUMNS))
+    path, content = table_path(output, session), stream.getvalue().encode()
+    write_if_changed(path, content)
+    return path.relative_to(output).as_posix(), content
 
 
 def _described(series: Series, session: Session) -> dict[str, Any]:
@@ -92,8 +105,10 @@ def _described(series: Series, session: Session) -> dict[str, Any]:
         "suffix": series.suffix,
         "contrast_agent": int(series.contrast_agent),
         "status": "rejected",
-        "reason": series.rejection,
+        "reason": safe_text(series.rejection or ""),
     }
+    if not series.entities:  # its name, and with it what is wrong with that, can be anything; --dry-run tells it
+        row |= {"series": "misnamed", "suffix": None, "reason": "not a BIDS name, or not a NIfTI file; see --dry-run"}
     if series.header is not None:
         header = series.header
         row |= {

@@ -20,7 +20,7 @@ class OutputSpace:
     Attributes
     ----------
     kind
-        native, reference or atlas.
+        native, isotropic (native with cubic voxels), reference or atlas.
     label
         Value of `space-`; empty for native.
     resolution
@@ -36,6 +36,11 @@ class OutputSpace:
     resolution: str | None = None
     spatial_reference: str | None = "orig"
     resolution_text: str | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the series of a session meet in it, and carry the reference's masks there."""
+        return self.kind in ("reference", "atlas")
 
 
 NATIVE = OutputSpace("native")

@@ -2,10 +2,10 @@
 
 The template's brain is fitted to the brain mask (`face_frame`), and in the template's space a face is where faces are:
 the skin's distance in front of the brain differs by about 5 mm (SD) from head to head. The image is looked at from the
-front, in cells of 2.5 mm from the lower lids to the chin: a cell shows skin where the first tissue that is met lies no deeper
-than 20 mm under the skin of an average head. The share of such cells among those in the field of view is the number.
-The eyes are judged apart, by what is left in two spheres. (The brow is not judged: a head that leans by a few degrees
-shows the lower forehead there, which defacing keeps.)
+front, in cells of 2.5 mm from the lower lids to the chin: a cell shows skin where the first tissue that is met lies
+no deeper than 20 mm under the skin of an average head. The share of such cells among those in the field of view is the
+number. The eyes are judged apart, by what is left in two spheres. (The brow is not judged: a head that leans by a few
+degrees shows the lower forehead there, which defacing keeps.)
 
 Neither the plane of `deface` nor its face mask is used: a leak is found however it came about.
 """
@@ -69,7 +69,8 @@ class FaceView:
     Attributes
     ----------
     skin
-        Share (0..1) of the cells in the field of view, from the lower lids to the chin, that show skin; `None` where it has none.
+        Share (0..1) of the cells in the field of view, from the lower lids to the chin, that show skin; `None` where it
+        has none.
     eyes
         Share of the eyeballs' volume in the field of view that is not blank; `None` where it has none.
     area_cm2

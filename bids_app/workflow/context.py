@@ -25,7 +25,7 @@ class Extraction:
     Attributes
     ----------
     method
-        "hd-bet", "template" or "precomputed".
+        "hd-bet", "synth", "template" or "precomputed".
     content
         Hash of the weights or of the given mask: part of the key of the mask.
     reason
@@ -93,7 +93,7 @@ class RunContext:
 
     def extraction_for(self, series: Series) -> Extraction:
         """How a series gets its mask: a given mask, else the run's method, else, for a contrast that HD-BET was not
-        trained on, registration to a template."""
+        trained on, the network that ships."""
         from bids_app.inputs.content import file_sha256
         from bids_app.steps.brain_mask.hd_bet import trained_on
 
@@ -107,16 +107,18 @@ class RunContext:
 
 def step_versions() -> dict[str, str]:
     """The version of every step: a change of it makes finished work count as unfinished."""
-    from bids_app.steps import bias_field, deface, intensity, registration, resampling
+    from bids_app.steps import bias_field, deface, face_check, intensity, registration, resampling
+    from bids_app.steps.brain_mask import synth
 
     return {
         "mask": "1",  # the methods' own versions are part of the parameters
-        "deface": deface.VERSION,
+        "deface": f"{deface.VERSION}/{face_check.VERSION}",
         "bias": bias_field.VERSION,
         "coregister": registration.VERSION,
         "atlas": registration.VERSION,
         "resample": resampling.VERSION,
         "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
+        "segment": f"{synth.VERSION}/{synth.weights_sha256()[:12]}",
     }
 
 

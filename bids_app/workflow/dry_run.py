@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -103,6 +104,8 @@ def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
         voxels = _grid_voxels(atlas.space)
     else:
         voxels = _voxels(reference if task.space.kind == "reference" else task.series)
+    if task.space.kind == "isotropic" and task.series.header:
+        voxels *= math.prod(task.series.header.spacing_mm) / context.settings.isotropic_mm**3
     total = 0.0
     for target in task.targets.values():
         row = PRODUCTS[target.product]

@@ -6,21 +6,25 @@ folder never holds a voxel of a face.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
 
-from bids_app.outputs.manifest import manifest_path
+from bids_app.outputs.manifest import TaskRecord, manifest_path, record_task
 from bids_app.outputs.publish import Piece, publish
 from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.plan import Task
+
+if TYPE_CHECKING:
+    from bids_app.steps.face_check import FaceCheck
 
 
 class StepInputSpec(BaseInterfaceInputSpec):
@@ -119,14 +123,55 @@ class Deface(StepInterface):
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         from bids_app.steps import deface
+        from bids_app.steps.face_check import check_face
 
-        raw = self.raw()
-        face = deface.face_mask(_mask(self.inputs.brain_mask))
-        defaced = deface.deface(raw, face)
-        share = float(images.mask_of(face).mean())
-        said = self.said("Quickshear, in millimetres", FaceShareOfImage=round(share, 4))
-        made = {"face_mask": (images.on_raw_grid(face, raw), said), "defaced": (defaced, said)}
-        return made, {"face_share": round(share, 4)}
+        raw, brain = self.raw(), _mask(self.inputs.brain_mask)
+        before = images.conform(raw)
+        for deep in (False, True):  # a face that is left is looked for deeper, once
+            face = deface.face_mask(brain, deep=deep)
+            defaced = deface.deface(raw, face)
+            after = images.conform(type(defaced).from_bytes(defaced.to_bytes()))  # as it would be read again
+            check = check_face(before, brain, after)
+            if check.passed:
+                break
+        facts = self._judged(check, before, after)
+        share = round(float(images.mask_of(face).mean()), 4)
+        said = self.said("Quickshear, in millimetres", FaceShareOfImage=share, OrbitsToTheirEnds=deep)
+        result = {"SkinBefore": check.before.skin, "SkinLeft": check.after.skin, "EyesLeft": check.after.eyes}
+        judged = {**said, "FaceCheck": {**result, "Passed": check.passed, "Reason": check.reason}}
+        made = {"face_mask": (images.on_raw_grid(face, raw), said), "defaced": (defaced, judged)}
+        return made, {"face_share": share, **facts}
+
+    def _judged(self, check: FaceCheck, before: Image, after: Image) -> dict[str, Any]:
+        """The face check's numbers for the tables; a face that is left ends the series."""
+        facts = {
+            "face_skin_before": check.before.skin,
+            "face_skin_left": check.after.skin,
+            "face_eyes_left": check.after.eyes,
+            "face_check": "passed" if check.passed else "allowed",
+        }
+        if check.passed:
+            return facts
+        series, settings = self.task.series, self.context.settings
+        if settings.allow_face:
+            logging.getLogger("bids_app").warning("%s: %s; written, as --allow-face says", series.name, check.reason)
+            return facts
+        self._withdraw({**facts, "face_check": "failed"})
+        if settings.work_dir is not None:  # a folder of the user's own: a picture of a face goes nowhere else
+            _write_face_picture(settings.work_dir / "face_check" / f"{series.name}.png", (before, after), check)
+            seen = "look at its picture under face_check in the work folder"
+        else:
+            seen = "look at it (a run with -w DIR leaves a picture in DIR/face_check)"
+        raise images.ImageError(
+            f"the face check of {series.name} failed after defacing: {check.reason}. Nothing of it is written: {seen}, "
+            "give a better brain mask with --masks, or write it nevertheless with --allow-face"
+        )
+
+    def _withdraw(self, facts: dict[str, Any]) -> None:
+        """Take back what an earlier run wrote, and leave the numbers for the table; what stands on it goes with it."""
+        output, series = self.context.settings.output_dir, self.task.series
+        manifest = manifest_path(output, series.entity("sub") or "", series.entity("ses"))
+        record_task(output, manifest, self.task.name, TaskRecord("a face is left", self.task.parents, (), facts))
 
 
 class BiasInputSpec(StepInputSpec):
@@ -258,6 +303,8 @@ class _ToSpace(StepInterface):
         chain = [read_transform(Path(to_reference))] if to_reference else []
         if self.task.space.kind == "reference":
             return Grid.of(_stored(self._given("reference_image") or self.inputs.image)), [], chain
+        if self.task.space.kind == "isotropic":
+            return Grid.isotropic(_stored(self.inputs.image), self.context.settings.isotropic_mm), [], []
         atlas = next(each for each in self.context.spaces if each.output == self.task.space)
         return Grid(*space_grid(atlas.space)), [read_transform(Path(self.inputs.to_atlas))], chain
 
@@ -310,6 +357,36 @@ class Normalize(_ToSpace):
         return made, facts
 
 
+class SegmentInputSpec(StepInputSpec):
+    """The segmentation reads the raw image alone."""
+
+
+class Segment(StepInterface):
+    """Tissue classes and intracranial mask of a series, in its native space."""
+
+    input_spec = SegmentInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.brain_mask.synth import classes_table, synth_segmentation
+
+        raw = self.raw()
+        found = synth_segmentation(images.conform(raw), threads=self.context.settings.omp_nthreads)
+        counts = np.bincount(images.array_of(found.labels).astype(int).ravel(), minlength=len(classes_table()))
+        volume = {
+            name.replace(" ", "_"): round(float(counts[index]) * images.voxel_ml(found.labels), 2)
+            for index, name in classes_table()[1:]
+        }
+        inside = round(float(images.mask_of(found.intracranial).sum()) * images.voxel_ml(found.intracranial), 2)
+        rows = ["index\tname", *(f"{index}\t{name}" for index, name in classes_table())]
+        said = self.said("synth")
+        made = {
+            "segmentation": (images.on_raw_grid(found.labels, raw), said),
+            "segmentation_table": (("\n".join(rows) + "\n").encode(), {}),
+            "intracranial_mask": (images.on_raw_grid(found.intracranial, raw), {**said, "VolumeMilliliters": inside}),
+        }
+        return made, {"intracranial_ml": inside, "tissue_ml": volume}
+
+
 #: The interface of each step.
 INTERFACES: dict[str, type[StepInterface]] = {
     "mask": Mask,
@@ -319,6 +396,7 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "atlas": Atlas,
     "resample": Resample,
     "normalize": Normalize,
+    "segment": Segment,
 }
 
 
@@ -335,6 +413,17 @@ def _image(path: str) -> Image:
 def _mask(path: str) -> Image:
     conformed = images.conform(nib.load(path))
     return images.like(images.mask_of(conformed).astype(np.uint8), conformed)
+
+
+def _write_face_picture(path: Path, shown: tuple[Image, ...], check: Any) -> None:
+    """The head's surface before and after defacing, side by side, for the user alone (folder 0700, file 0600)."""
+    from PIL import Image as Picture
+
+    from bids_app.steps.face_check import face_picture
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Picture.fromarray(np.hstack([face_picture(image, check) for image in shown])).save(path)
+    path.chmod(0o600)
 
 
 def _inside(image: Any, mask: Any) -> Any:
@@ -356,6 +445,10 @@ def _extract(raw: Any, extraction: Any, settings: Any) -> Image:
             extraction.weights, device=extraction.device, mirroring=extraction.mirroring, threads=settings.omp_nthreads
         )
         return model.mask(image, left_handed=is_left_handed(raw))
+    if extraction.method == "synth":
+        from bids_app.steps.brain_mask.synth import synth_mask
+
+        return synth_mask(image, threads=settings.omp_nthreads).brain
     from bids_app.steps.brain_mask.template import template_mask
 
     return template_mask(image, seed=settings.random_seed, threads=settings.omp_nthreads)

@@ -7,6 +7,7 @@ tells what is left to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -17,6 +18,10 @@ from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, Manifest, files_present, task_key
 from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, raw_uri, target
 from bids_app.workflow.context import AtlasSpace, RunContext
+
+#: Longest by shortest edge of a voxel from which an image counts as highly anisotropic (the class of a review of 54
+#: public datasets of brain MRI).
+ANISOTROPIC = 2.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,12 @@ def plan_session(
     for atlas in context.spaces:
         planner.atlas(atlas)
     for series in session.series:
-        for space in planner.spaces():
+        for space in planner.spaces(series):
             planner.resample(series, space)
             planner.normalize(series, space)
+    if "segment" in context.settings.steps:
+        for series in session.series:
+            planner.segment(series)
     chosen = {name: task for name, task in planner.tasks.items() if task.step in context.settings.steps}
     todo = frozenset(name for name, task in chosen.items() if not _finished(task, manifest, context))
     return SessionPlan(session, reference, chosen, todo, {k: v for k, v in planner.blocked.items() if k in todo})
@@ -161,7 +169,9 @@ class _Planner:
         mask = {"brain_mask": self._file("mask", series, "brain_mask")}
         if self.settings.deface:
             made = {"face_mask": target("face_mask", series), "defaced": target("defaced", series)}
-            self._add("deface", series, made, {}, mask, raw=content)
+            # Only where it is given, so that what passes the face check is the same with and without it.
+            allowed = {"allow_face": True} if self.settings.allow_face else {}
+            self._add("deface", series, made, allowed, mask, raw=content)
 
         image = {"image": self._file("deface", series, "defaced")} if self.settings.deface else {}
         preproc = target("preproc", series)
@@ -171,6 +181,12 @@ class _Planner:
         made = {"biasfield": target("biasfield", series), "preproc": preproc}
         parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **self._computing}
         self._add("bias", series, made, parameters, {**mask, **image}, raw=content)
+
+    def segment(self, series: Series) -> None:
+        """Tissue classes and intracranial mask, from the raw image of any contrast."""
+        roles = ("segmentation", "segmentation_table", "intracranial_mask")
+        made = {role: target(role, series) for role in roles}
+        self._add("segment", series, made, self._computing, raw=self.inputs[series.relative].sha256)
 
     def coregister(self, series: Series) -> None:
         """The rigid transform of a series to the reference."""
@@ -203,10 +219,10 @@ class _Planner:
             if variant not in self.settings.wanted_variants() or (space.kind, variant) == ("native", "preproc"):
                 continue
             product = f"native_{variant}" if space.kind == "native" else f"space_{variant}"
-            mask = self.reference if variant == "brain" and space.kind != "native" else None
+            mask = self.reference if variant == "brain" and space.is_shared else None
             made = {str(variant): target(product, series, space, transforms=through, masked_by=mask)}
             self._add("resample", series, made, parameters, files, space, variant=variant)
-        if series is self.reference and space.kind != "native":
+        if space.kind == "isotropic" or (series is self.reference and space.is_shared):
             made = {"brain_mask": target("space_brain_mask", series, space, transforms=through)}
             if self.settings.deface:
                 made["face_mask"] = target("space_face_mask", series, space, transforms=through)
@@ -219,16 +235,18 @@ class _Planner:
         parameters = {**self._interpolation(space), "contrast": series.contrast}
         for variant in self.settings.wanted_variants():
             if variant not in ("preproc", "brain"):
-                mask = self.reference if variant.startswith("brain") and space.kind != "native" else None
+                mask = self.reference if variant.startswith("brain") and space.is_shared else None
                 made = target(
                     product, series, space, variant=variant, transforms=_transforms(files), masked_by=mask
                 )  # fmt: skip
                 self._add("normalize", series, {variant: made}, parameters, files, space, variant=variant)
 
-    def spaces(self) -> list[OutputSpace]:
+    def spaces(self, series: Series) -> list[OutputSpace]:
         """Where images are written: a space is left out when its step was not chosen and never done."""
         done = {name.split("/")[0] for name in self.manifest.tasks} | set(self.settings.steps)
         result = [NATIVE]
+        if _wants_cubes(series, self.settings.isotropic):
+            result.append(_isotropic(series, self.settings.isotropic_mm))
         if "coregister" in done:
             result.append(self.reference_space)
         if "atlas" in done:
@@ -257,7 +275,7 @@ class _Planner:
                     self.blocked[name] = self.blocked[file.task]
             else:
                 self.blocked[name] = file.task
-        if space.kind != "native" or step == "coregister":
+        if space.is_shared or step == "coregister":
             parents["reference"] = self.reference.name
         if raw:
             parents[f"raw:{series.relative}"] = raw
@@ -285,7 +303,7 @@ class _Planner:
     def _chain(self, series: Series, space: OutputSpace) -> dict[str, FileInput]:
         """Everything between a series' voxels and a space: its image and mask, the reference's, and the transforms."""
         files = self._moving(series)
-        if space.kind != "native" and series is not self.reference:
+        if space.is_shared and series is not self.reference:
             files.update(self._fixed(self.reference))
             files["to_reference"] = self._file("coregister", series, "to_reference")
         if space.kind != "native" and self.settings.deface:
@@ -296,6 +314,8 @@ class _Planner:
 
     def _interpolation(self, space: OutputSpace) -> dict[str, Any]:
         parameters: dict[str, Any] = {} if space.kind == "native" else {"interpolation": self.settings.interpolation}
+        if space.kind == "isotropic":
+            parameters["isotropic_mm"] = self.settings.isotropic_mm
         if space.kind == "atlas":
             parameters["atlas"] = next(atlas.spec for atlas in self.context.spaces if atlas.output == space)
         return parameters
@@ -305,10 +325,25 @@ class _Planner:
 
 
 def _task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:
-    label = {"native": "", "reference": "/reference", "atlas": f"/{space.label}"}[space.kind]
+    label = {"native": "", "atlas": f"/{space.label}"}.get(space.kind, f"/{space.kind}")
     if space.kind == "atlas" and space.resolution and step != "atlas":  # one transform serves all resolutions
         label += f"_res-{space.resolution}"
     return f"{step}/{series.name}{label}" + (f"/{variant}" if variant else "")
+
+
+def _wants_cubes(series: Series, rule: str) -> bool:
+    """Whether a series is also written with cubic voxels."""
+    if rule == "anisotropic":
+        edges = series.header.spacing_mm if series.header else (1.0,)
+        return max(edges) >= ANISOTROPIC * min(edges)
+    return rule == "always"
+
+
+def _isotropic(series: Series, edge_mm: float) -> OutputSpace:
+    """A series' own space with cubic voxels."""
+    before = " x ".join(f"{edge:.3g}" for edge in series.header.spacing_mm) if series.header else "unknown"
+    text = f"{edge_mm:g} mm isotropic, interpolated from voxels of {before} mm"
+    return OutputSpace("isotropic", "", re.sub(r"\D", "", f"{edge_mm:g}"), "orig", text)
 
 
 def _between(made: Target, moving: str, fixed: str) -> Target:

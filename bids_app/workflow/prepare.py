@@ -7,6 +7,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bids_app.assets import find_hd_bet_weights, find_space
@@ -116,22 +117,26 @@ def _check_names(spaces: tuple[AtlasSpace, ...]) -> None:
 
 def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction]:
     """The run's way to brain masks, and that for contrasts which HD-BET was not trained on."""
-    from bids_app.steps.brain_mask import hd_bet, template
+    from bids_app.steps.brain_mask import hd_bet, synth, template
 
     choice = settings.brain_extraction
-    by_template = Extraction("template", version=template.VERSION, reason=f"--brain-extraction {choice}")
-    if choice == "template" or "mask" not in settings.steps:
+    said = f"--brain-extraction {choice}"
+    by_template = Extraction("template", version=template.VERSION, reason=said)
+    by_synth = Extraction("synth", synth.weights_sha256(), synth.VERSION, said)
+    if choice == "template":
         return by_template, by_template
+    if choice == "synth" or "mask" not in settings.steps:
+        return by_synth, by_synth
     weights = find_hd_bet_weights(settings.hd_bet_weights, home)
     if weights is None and choice == "auto":
         reason = "no HD-BET weights are at hand"
         log.info("brain masks: template registration (%s; `bids_app fetch hd-bet` brings them)", reason)
-        chosen = Extraction("template", version=template.VERSION, reason=reason)
+        chosen = replace(by_template, reason=reason)
         return chosen, chosen
     if weights is None:
         raise SetupError(
             "HD-BET's weights are not at hand: fetch them with `bids_app fetch hd-bet`, or name their folder with "
-            "--hd-bet-weights (or the variable BIDS_APP_HD_BET_WEIGHTS); --brain-extraction template needs none",
+            "--hd-bet-weights (or the variable BIDS_APP_HD_BET_WEIGHTS); --brain-extraction synth needs none",
             NO_INPUT,
         )
     try:
@@ -146,8 +151,7 @@ def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction
     chosen = Extraction(
         "hd-bet", content, hd_bet.VERSION, reason, weights=weights, device=device, mirroring=mirroring
     )  # fmt: skip
-    fallback = Extraction("template", version=template.VERSION, reason="HD-BET was not trained on this contrast")
-    return chosen, fallback
+    return chosen, replace(by_template, reason="HD-BET was not trained on this contrast")
 
 
 def _device(asked: str) -> str:

@@ -13,25 +13,37 @@ from typing import Any
 
 from bids_app.inputs.content import check_content, file_sha256
 from bids_app.inputs.errors import InputError
+from bids_app.inputs.headers import unreadable
 from bids_app.inputs.series import Session
+from bids_app.outputs.leftovers import remove_leftovers
 from bids_app.outputs.manifest import (
     InputRecord,
     damaged_files,
     manifest_path,
     read_manifest,
     record_inputs,
+    record_table,
     remove_outdated,
     stamp_of,
 )
-from bids_app.outputs.names import session_folder
 from bids_app.outputs.series_table import write_series_table
-from bids_app.outputs.writer import remove_partial_files
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.failures import Failure, failures_of, messages_by_series, unusable_series, write_errors
+from bids_app.workflow.failures import (
+    Failure,
+    failures_of,
+    in_words,
+    messages_by_series,
+    unusable_series,
+    write_errors,
+)
 from bids_app.workflow.plan import SessionPlan, plan_session
 
 #: Told what a session does: its label, the name of a task, and "start", "end" or "exception".
 Report = Callable[[str, str, str], None]
+
+
+#: Python adds `/pymp-xxxxxxxx/listener-xxxxxxxx` to it (unix(7), sun_path).
+_LONGEST_SOCKET_FOLDER = 107 - 32
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,14 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
     try:
         for series in session.series:
             record = manifest.inputs.get(series.relative)
-            if record is None or record.stamp != stamp_of(series.path, record.sha256):
+            if record is None or record.problem or record.stamp != stamp_of(series.path, record.sha256):
                 return None
         plan = plan_session(session, manifest.inputs, manifest, context)
     except (OSError, InputError):
         return None
     if plan.todo or plan.reference is None:
         return None
+    (where.parent / "errors.txt").unlink(missing_ok=True)
     _close(session, plan, context, where, {})
     return _result(session, plan, manifest.inputs, 0, ())
 
@@ -102,9 +115,7 @@ def run_session(session: Session, context: RunContext, work: Path, nprocs: int, 
 def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, report: Report) -> SessionResult:
     output = context.settings.output_dir
     where = manifest_path(output, session.subject, session.session)
-    remove_partial_files(output / session_folder(session.subject, session.session))
-    remove_partial_files(output / session_folder(session.subject, session.session) / "anat")
-    remove_partial_files(where.parent)
+    remove_leftovers(output, session.label)
     known = read_manifest(where).inputs
     inputs = inspect_inputs(session, known)
     record_inputs(where, {**_inputs_set_aside(session, known), **inputs})
@@ -128,8 +139,12 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         if lost is None:
             break
         not_reference |= {lost}
-    write_errors(where.parent / "errors.txt", failures, scratch.failures, context.settings, scratch.root)
-    _close(session, plan, context, where, failures)
+    try:
+        errors = where.parent / "errors.txt"
+        write_errors(errors, failures, scratch.failures, session, context.settings, scratch.root)
+        _close(session, plan, context, where, failures)
+    except OSError as error:  # the disk is full by now, say: what is whole stays, and the reasons are told
+        failures["close"] = Failure(session.label, "", "table", in_words(error))
     return _result(session, plan, inputs, len(done), tuple(failures.values()))
 
 
@@ -142,7 +157,9 @@ def _close(
         names = frozenset(series.name for series in (*session.series, *session.rejected))
         aside = frozenset(series.name for series in session.rejected if not series.unreadable)
         remove_outdated(output, where, names, plan.reference.series.name, aside)
-    write_series_table(plan.session, plan.reference, read_manifest(where), messages_by_series(failures), output)
+    manifest, messages = read_manifest(where), messages_by_series(failures)
+    name, content = write_series_table(plan.session, plan.reference, manifest, messages, output)
+    record_table(where, name, content)
 
 
 def _result(
@@ -173,14 +190,22 @@ def _inputs_set_aside(session: Session, known: Mapping[str, InputRecord]) -> dic
 
 
 def inspect_inputs(session: Session, known: Mapping[str, InputRecord]) -> dict[str, InputRecord]:
-    """Hash and read each accepted series, unless it is unchanged since the last time."""
+    """Hash and read each accepted series, unless it was good the last time and is unchanged since.
+
+    What could not be used is read again: the trouble may have been the disk's or the memory's.
+    """
     result = {}
     for series in session.series:
         record = known.get(series.relative)
-        if record is None or record.stamp != stamp_of(series.path, record.sha256):
-            _, problem = check_content(series)
-            content = file_sha256(series.path)
-            record = InputRecord(stamp_of(series.path, content), content, problem)
+        try:
+            if record is None or record.problem or record.stamp != stamp_of(series.path, record.sha256):
+                _, problem = check_content(series)
+                content = file_sha256(series.path)
+                record = InputRecord(stamp_of(series.path, content), content, problem)
+        except OSError as error:  # it went away or broke since the walk
+            record = InputRecord("", "", unreadable(error))
+        except MemoryError:
+            record = InputRecord("", "", "it does not fit into the memory; use a machine with more, or fewer --nprocs")
         result[series.relative] = record
     return result
 
@@ -212,6 +237,8 @@ def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: 
         logging.getLogger("bids_app").debug("session %s: %s", label, error)
         if "abruptly" in str(error) or type(error).__name__ == "BrokenProcessPool":
             (scratch.failures / "killed").write_text("", encoding="utf-8")
+        else:
+            (scratch.failures / "graph").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
 
 
 def _plugin(context: RunContext, nprocs: int) -> tuple[str, dict[str, Any]]:
@@ -224,7 +251,9 @@ def _plugin(context: RunContext, nprocs: int) -> tuple[str, dict[str, Any]]:
         return content["plugin"], dict(content.get("plugin_args", {}))
     if nprocs <= settings.omp_nthreads:
         return "Linear", {}
-    arguments: dict[str, Any] = {"n_procs": nprocs, "raise_insufficient": False, "mp_context": "forkserver"}
+    # the fork server listens at a socket in the work folder; a socket's path has at most 107 characters
+    way = "forkserver" if len(tempfile.gettempdir()) <= _LONGEST_SOCKET_FOLDER else "spawn"
+    arguments: dict[str, Any] = {"n_procs": nprocs, "raise_insufficient": False, "mp_context": way}
     if settings.mem_gb is not None:
         arguments["memory_gb"] = settings.mem_gb
     return "MultiProc", arguments
@@ -244,7 +273,7 @@ def _without_damage(plan: SessionPlan, context: RunContext, where: Path) -> Sess
         if not new:
             return replace(plan, todo=frozenset(todo), blocked=blocked)
         verified |= new
-        damaged = {name for name in new if damaged_files(output, manifest.tasks[name])}
+        damaged = {name for name in new if damaged_files(output, manifest.tasks[name].files)}
         todo |= damaged & set(plan.tasks)
         for name in todo:
             for file in plan.tasks[name].files.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,8 +98,24 @@ def synth_mask(image: Image, *, threads: int = 1) -> Synth:
     return Synth(like(mask.astype(np.uint8), image), like(inside.astype(np.uint8), image), round(certainty, 3))
 
 
-def synth_segmentation(image: Image, *, threads: int = 1) -> Image:
-    """Tissue classes of a conformed image of any contrast: uint8 on its grid, indices into `synth_network.CLASSES`.
+@dataclass(frozen=True)
+class SynthSegmentation:
+    """What a head is made of, on the grid of the image.
+
+    Attributes
+    ----------
+    labels
+        uint8, see `classes_table`; 0 outside the skull.
+    intracranial
+        Brain and all fluid around it; uint8.
+    """
+
+    labels: Image
+    intracranial: Image
+
+
+def synth_segmentation(image: Image, *, threads: int = 1) -> SynthSegmentation:
+    """Tissue classes of a conformed image of any contrast.
 
     Raises
     ------
@@ -114,9 +131,9 @@ def synth_segmentation(image: Image, *, threads: int = 1) -> Image:
         fine = _upsampled(probability, seen.box, image)
         more = fine > best
         best[more], labels[more] = fine[more], index
-    inside = largest_component(_upsampled(seen.masks[1], seen.box, image) > 0.5)
+    inside = fill_holes(largest_component(_upsampled(seen.masks[1], seen.box, image) > 0.5))
     labels[~inside] = 0
-    return like(labels, image)
+    return SynthSegmentation(like(labels, image), like(inside.astype(np.uint8), image))
 
 
 def _look(image: Image, threads: int) -> _Seen:
@@ -163,9 +180,11 @@ def _coarse(image: Image) -> Image:
     middle = np.asarray(shrunk.affine) @ [*((np.array(shrunk.shape) - 1) / 2), 1]
     affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((shape - 1) / 2)
     index = np.linalg.inv(np.asarray(shrunk.affine)) @ affine
-    fine = ndimage.affine_transform(
-        array_of(smooth), np.diag(index)[:3], index[:3, 3], tuple(shape), np.float32, order=1, mode="nearest"
-    )
+    with warnings.catch_warnings():  # scipy warns of a diagonal matrix, which is what is meant
+        warnings.simplefilter("ignore", UserWarning)
+        fine = ndimage.affine_transform(
+            array_of(smooth), np.diag(index)[:3], index[:3, 3], tuple(shape), np.float32, order=1, mode="nearest"
+        )
     return new_image(fine, affine)
 
 

@@ -9,7 +9,7 @@ import tomli_w
 
 from bids_app.cli.parser import build_parser
 from bids_app.cli.settings import Command, UsageError, command_from
-from bids_app.settings import STEPS, Settings
+from bids_app.settings import DEFAULT_STEPS, STEPS, Settings
 
 
 def _command(*words: str, environment: dict[str, str] | None = None) -> Command:
@@ -29,7 +29,7 @@ def _file(tmp_path: Path, content: str) -> str:
 
 def test_defaults_are_those_of_the_settings() -> None:
     settings = _settings()
-    assert settings.steps == STEPS
+    assert settings.steps == DEFAULT_STEPS
     assert settings.wanted_variants() == ("preproc", "brainzscore")
     assert settings.output_spaces == ("MNI152NLin2009aSym",)
     assert settings.deface
@@ -258,3 +258,14 @@ def test_a_good_plugin_file(tmp_path: Path, content: str) -> None:
 def test_memory_is_a_positive_number(number: str) -> None:
     with pytest.raises(UsageError, match="--mem-gb"):
         _settings("--mem-gb", number)
+
+
+def test_default_stands_for_the_default_steps() -> None:
+    assert _settings("--steps", "default", "segment").steps == STEPS
+    assert _settings("--steps", "segment").steps == ("segment",)
+
+
+def test_cubic_voxels_have_a_sensible_edge() -> None:
+    assert _settings("--isotropic", "anisotropic", "--isotropic-mm", "0.8").isotropic_mm == 0.8
+    with pytest.raises(UsageError, match="between"):
+        _settings("--isotropic-mm", "0")

@@ -30,7 +30,7 @@ def _context(**changes: object) -> RunContext:
     space = OutputSpace("atlas", "MNI", "1", None, "1 mm")
     atlas = AtlasSpace("MNI", None, None, space, "atlas hash")  # type: ignore[arg-type]
     method = Extraction("template", version="1")
-    return RunContext(settings, dict.fromkeys(STEPS, "1"), method, method, {}, (atlas,))
+    return RunContext(settings, dict.fromkeys((*STEPS, "segment"), "1"), method, method, {}, (atlas,))
 
 
 def _plan(context: RunContext, manifest: Manifest | None = None, **kwargs: object) -> SessionPlan:
@@ -138,3 +138,33 @@ def test_without_a_usable_series_there_is_nothing_to_do() -> None:
     assert plan.reference is None
     assert not plan.tasks
     assert [one.rejection for one in plan.session.rejected] == ["it ends early"]
+
+
+def test_cubic_voxels_are_written_for_thick_slices_alone_with_the_series_own_mask() -> None:
+    thick = _series("FLAIR")
+    thick = replace(thick, header=replace(thick.header, spacing_mm=(0.9, 0.9, 5.0)))  # type: ignore[type-var]
+    session = Session("01", None, (_series("T1w"), thick), ())
+    inputs = {each.relative: InputRecord("s", f"hash of {each.name}") for each in session.series}
+    for rule, wanted in (("never", set()), ("anisotropic", {"FLAIR"}), ("always", {"FLAIR", "T1w"})):
+        plan = plan_session(session, inputs, Manifest(), _context(isotropic=rule, isotropic_mm=0.8))
+        cubes = {name: task for name, task in plan.tasks.items() if task.space.kind == "isotropic"}
+        assert {task.series.suffix for task in cubes.values()} == wanted
+        assert len(cubes) == 3 * len(wanted)  # the image, its masks, the normalised brain
+        for task in cubes.values():
+            assert "reference" not in task.parents  # another reference changes nothing
+            for target in task.targets.values():
+                assert "_res-08_" in target.path.name
+                assert "space-" not in target.path.name
+                assert "0.8 mm isotropic" in target.sidecar["Resolution"]
+
+
+def test_segmentation_is_made_when_asked_for_and_stands_on_the_raw_image_alone() -> None:
+    assert "segment" not in {task.step for task in _plan(_context()).tasks.values()}
+    plan = _plan(_context(steps=(*STEPS, "segment")))
+    tasks = [task for task in plan.tasks.values() if task.step == "segment"]
+    assert len(tasks) == 3
+    for task in tasks:
+        assert set(task.parents) == {f"raw:{task.series.relative}"}
+        assert {target.path.name.rsplit("_", 1)[1] for target in task.targets.values()} == {
+            "dseg.nii.gz", "dseg.tsv", "mask.nii.gz",
+        }  # fmt: skip

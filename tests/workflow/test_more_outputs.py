@@ -1,0 +1,76 @@
+"""What is made only when it is asked for: cubic voxels in a series' own space, and the segmentation."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from runs import Run, bids_app
+from scipy import ndimage
+
+EDGE = 2.5
+NAME = "sub-02_ses-1"
+
+
+@pytest.fixture(scope="module")
+def run(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One session of two series, true masks given."""
+    return bids_app(
+        small_demo, tmp_path_factory.mktemp("more") / "out", "--participant-label", "02", "--session-label", "1",
+        "--masks", str(small_demo / "derivatives" / "truth"), "--isotropic", "always", "--isotropic-mm", str(EDGE),
+        "--steps", "mask", "deface", "bias", "coregister", "resample", "normalize", "segment",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
+def test_cubic_voxels_are_the_native_ones_interpolated_once(run: Run, suffix: str) -> None:
+    anat = run.output / "sub-02" / "ses-1" / "anat"
+    native = nib.load(anat / f"{NAME}_desc-preproc_{suffix}.nii.gz")
+    cubes = nib.load(anat / f"{NAME}_res-25_desc-preproc_{suffix}.nii.gz")
+    assert np.allclose(nib.affines.voxel_sizes(cubes.affine), EDGE)
+    old, new = (np.array(image.shape) * nib.affines.voxel_sizes(image.affine) for image in (native, cubes))
+    assert (new > old - 0.01).all()  # the same box, rounded up to whole voxels
+    assert (new < old + EDGE).all()
+    matrix = np.linalg.inv(native.affine) @ cubes.affine
+    face = np.asarray(nib.load(anat / f"{NAME}_res-25_label-face_desc-{suffix}_mask.nii.gz").dataobj) > 0
+    expected = ndimage.affine_transform(native.get_fdata(), matrix[:3, :3], matrix[:3, 3], cubes.shape, order=1)
+    inside = tuple(slice(2, -2) for _ in range(3))  # at the border ITK reaches half a voxel further
+    difference = np.abs(np.where(face, 0, expected) - cubes.get_fdata())[inside]
+    assert difference.max() < 1e-4 * native.get_fdata().max()
+
+
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
+def test_cubic_voxels_have_their_own_masks_and_say_what_they_are(run: Run, suffix: str) -> None:
+    anat = run.output / "sub-02" / "ses-1" / "anat"
+    mask = nib.load(anat / f"{NAME}_res-25_label-brain_desc-{suffix}_mask.nii.gz")
+    native = nib.load(anat / f"{NAME}_label-brain_desc-{suffix}_mask.nii.gz")
+    volumes = [image.get_fdata().sum() * np.prod(nib.affines.voxel_sizes(image.affine)) for image in (mask, native)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.02)
+    sidecar = json.loads((anat / f"{NAME}_res-25_desc-brainzscore_{suffix}.json").read_text())
+    assert sidecar["SpatialReference"] == "orig"
+    assert f"{EDGE} mm isotropic, interpolated from voxels of" in sidecar["Resolution"]
+
+
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
+def test_segmentation_lies_on_the_raw_grid_and_in_the_skull(run: Run, suffix: str) -> None:
+    anat = run.output / "sub-02" / "ses-1" / "anat"
+    raw = nib.load(run.source / "sub-02" / "ses-1" / "anat" / f"{NAME}_{suffix}.nii.gz")
+    labels = nib.load(anat / f"{NAME}_seg-synth_desc-{suffix}_dseg.nii.gz")
+    inside = nib.load(anat / f"{NAME}_label-intracranial_desc-{suffix}_mask.nii.gz")
+    assert labels.shape == inside.shape == raw.shape
+    assert np.allclose(labels.affine, raw.affine, atol=1e-3)
+    with (anat / f"{NAME}_seg-synth_desc-{suffix}_dseg.tsv").open() as file:
+        table = {int(row["index"]): row["name"] for row in csv.DictReader(file, delimiter="\t")}
+    found = np.asarray(labels.dataobj)
+    assert set(np.unique(found)) <= set(table)
+    assert not found[np.asarray(inside.dataobj) == 0].any()
+    brain = np.asarray(nib.load(anat / f"{NAME}_label-brain_desc-{suffix}_mask.nii.gz").dataobj) > 0
+    assert (found[brain] > 0).mean() > 0.9
+
+
+def test_all_of_it_is_finished_work(run: Run) -> None:
+    assert run.code == 0, run.text
