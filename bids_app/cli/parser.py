@@ -115,7 +115,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--brain-extraction",
         "--brain_extraction",
         choices=BRAIN_EXTRACTIONS,
-        help="brain masks: hd-bet (needs weights), synth (our own network, still in training), template (registration), "
+        help="brain masks: hd-bet (needs weights), synth (our network, still in training), template (registration), "
         "auto (hd-bet where its weights are at hand, else template)",
     )
     group.add_argument(
