@@ -56,7 +56,7 @@ _TURNS_DEG = (0, -3, 3, -6, 6, -9, 9, -12, 12, -15, 15)
 _TURN_SD_DEG = 6.0
 
 #: What may be left. On heads that are whole both are 1, on heads that are defaced with a good mask the skin is 0.00 to
-#: 0.02 and the eyes 0.00 to 0.13 (demo heads and real ones); one eye that was forgotten is 0.5 of the eyes.
+#: 0.02 and the eyes 0.00 to 0.08 (demo heads and real ones); one eye that was forgotten is 0.5 of the eyes.
 MAX_SKIN_LEFT = 0.05
 MAX_EYES_LEFT = 0.25
 _MIN_AREA_CM2 = 6.0  # a field of view that shows less than this of a face shows none

@@ -25,7 +25,7 @@ from bids_app.workflow.plan import SessionPlan, Task, plan_session
 #: Seconds that a task takes: medians of 15 real and 8 demo series on two busy cores, so on the high side.
 SECONDS = {
     "mask": 20.0,
-    "segment": 15.0,
+    "segment": 15.0,  # a guess
     "deface": 2.0,
     "bias": 4.0,
     "coregister": 4.0,
@@ -35,7 +35,7 @@ SECONDS = {
 }  # fmt: skip
 #: Seconds of HD-BET without mirroring on a core and on a GPU: guesses, until they are measured.
 _HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
-#: Seconds of the network that ships.
+#: Seconds of the network that ships, at 256 x 256 x 256 or less, on two busy cores.
 _SYNTH_SECONDS = 5.0
 #: Compressed bytes per byte (guesses): masks, and float32 images of brains.
 _MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5

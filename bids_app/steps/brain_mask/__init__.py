@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,3 +42,16 @@ def clean_mask(image: Image) -> Image:
 def volume_ml(mask_image: Any) -> float:
     """Volume of a mask in millilitres."""
     return float(mask_of(mask_image).sum()) * voxel_ml(mask_image)
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch's threads set for a while: they are one setting for the whole process, and others use torch too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.brain_mask import torch_threads
 from bids_app.steps.images import Image, array_of, grid_affine, like, spacing_mm
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class HdBet:
         right = slice(None, None, -1 if left_handed else 1)
         volume = array_of(image)[right].transpose(2, 1, 0)[None]
         properties: dict[str, Any] = {"spacing": list(spacing_mm(image)[::-1])}
-        with _torch_threads(self.threads):
+        with torch_threads(self.threads):
             preprocessor = configuration.preprocessor_class(verbose=False)
             data, _ = preprocessor.run_case_npy(volume, None, properties, plans, configuration, predictor.dataset_json)
             try:
@@ -253,19 +254,6 @@ def _unchanged_surroundings() -> Iterator[None]:
         finally:
             os.environ.clear()
             os.environ.update(before)
-
-
-@contextlib.contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    """Torch's threads set for a while: they are one setting for the whole process, and others use torch too."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

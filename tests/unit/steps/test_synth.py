@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from bids_app.inputs.demo import write_demo
 from bids_app.steps import images
-from bids_app.steps.brain_mask import synth
+from bids_app.steps.brain_mask import synth, torch_threads
 from bids_app.steps.brain_mask.synth_network import CLASSES
 
 
@@ -145,7 +145,7 @@ def test_threads_are_given_back() -> None:
     import torch
 
     before = torch.get_num_threads()
-    with synth._threads(1):
+    with torch_threads(1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
