@@ -1,4 +1,5 @@
-"""Train the `synth` network on synthetic heads: resumable at any moment, the same weights for the same seed.
+"""Train the `synth` network on synthetic heads: resumable at any moment, and on the same kind of processor the same
+weights for the same seed.
 
     python training/synth.py LABELMAPS WORK [--steps 2000] [--processes 2]
     python training/synth.py LABELMAPS WORK --export bids_app/data/synth/synth.pt
@@ -36,7 +37,8 @@ _VALIDATION_HEADS = 12
 _CHECKPOINT_EVERY = 50
 _VALIDATE_EVERY = 500
 _AVERAGE = 0.998  # weight of the past in the running average of the weights, which is what ships
-_WEIGHT_DECAY = 1e-4
+_WEIGHT_DECAY = 1e-2
+_MOMENTUM = 0.95
 #: Giving a tensor's memory back to the system and fetching it again made a step up to three times slower.
 _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456",
                 "MALLOC_ARENA_MAX": "1"}  # fmt: skip
@@ -64,12 +66,12 @@ def train(rank: int, plan: Plan) -> None:
     )
     maps = _prepared(plan, held_back=False)
     torch.manual_seed(plan.seed)
-    network = SynthNetwork()
+    network = SynthNetwork().to(memory_format=_layout())
     if plan.start_from:
         known = torch.load(plan.start_from, weights_only=True)
         network.load_state_dict({name: value.float() for name, value in known.items()})
     average = {name: value.clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=_WEIGHT_DECAY)
+    optimizer = Muon(network, plan.rate)
     start = 0
     checkpoint = plan.work / "checkpoint.pt"
     if checkpoint.exists():
@@ -87,7 +89,7 @@ def train(rank: int, plan: Plan) -> None:
         for group in optimizer.param_groups:
             group["lr"] = _rate(plan, step)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with _precision():
             logits = network(head.image[None])
         loss, scores = losses(logits.float(), head)
         loss.backward()
@@ -105,6 +107,51 @@ def train(rank: int, plan: Plan) -> None:
             if (step + 1) % _VALIDATE_EVERY == 0:
                 log.validation(step + 1, validate(average, _prepared(plan, held_back=True)))
     distributed.barrier()
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of equal size in every direction of a convolution's kernel; AdamW for what is no kernel.
+
+    The momentum of each kernel, as a matrix of (out, in x 27), is brought to all singular values near 1 by five
+    Newton-Schulz iterations (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) and scaled to the size of
+    AdamW's steps (Liu et al. 2025, arXiv:2502.16982), so that both take the same rate.
+    """
+
+    def __init__(self, network: torch.nn.Module, rate: float) -> None:
+        kernels = [p for p in network.parameters() if p.ndim > 1]
+        others = [p for p in network.parameters() if p.ndim <= 1]
+        super().__init__([{"params": kernels, "kernels": True}, {"params": others, "kernels": False}], {"lr": rate})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state, gradient = self.state[parameter], parameter.grad
+                if not state:
+                    state.update(first=torch.zeros_like(parameter), second=torch.zeros_like(parameter), step=0)
+                state["step"] += 1
+                if group["kernels"]:
+                    state["first"].lerp_(gradient, 1 - _MOMENTUM)
+                    matrix = gradient.lerp(state["first"], _MOMENTUM).flatten(1)
+                    update = _orthogonal(matrix).view_as(parameter) * 0.2 * max(matrix.shape) ** 0.5
+                else:
+                    state["first"].lerp_(gradient, 0.1)
+                    state["second"].lerp_(gradient.square(), 0.01)
+                    first = state["first"] / (1 - 0.9 ** state["step"])
+                    second = state["second"] / (1 - 0.99 ** state["step"])
+                    update = first / (second.sqrt() + 1e-8)
+                parameter.mul_(1 - group["lr"] * _WEIGHT_DECAY).add_(update, alpha=-group["lr"])
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest matrix with all singular values about 1: Newton-Schulz iterations with Jordan's coefficients."""
+    x = matrix / (matrix.norm() + 1e-7)
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.T
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if wide else x.T
 
 
 def losses(logits: Tensor, head: Head) -> tuple[Tensor, list[float]]:
@@ -142,7 +189,7 @@ def validate(weights: dict[str, Tensor], maps: list[LabelMap]) -> list[float]:
     with torch.no_grad():
         for number in range(_VALIDATION_HEADS):
             head = synthetic_head(maps[number % len(maps)], _VALIDATION_SEED, number)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with _precision():
                 logits = network(head.image[None])
             found.append(losses(logits.float(), head)[1])
     return [float(value) for value in np.mean(found, axis=0)]
@@ -156,6 +203,20 @@ def export(work: Path, path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps({"sha256": digest, "steps": state["step"]}, indent=2) + "\n")
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {state['step']} steps, sha256 {digest}")
+
+
+def _half() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it does not, emulating it takes twice the time."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def _precision() -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=_half())
+
+
+def _layout() -> torch.memory_format:
+    """What was quicker: channels last in float32 (2.1 against 3.3 CPU s a head), contiguous in bfloat16 (1.3, 1.9)."""
+    return torch.contiguous_format if _half() else torch.channels_last_3d
 
 
 def _averaged(network: SynthNetwork, loss: Tensor, processes: int) -> float:

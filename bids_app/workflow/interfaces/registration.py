@@ -1,0 +1,77 @@
+"""Interfaces of registration: a series to the session's reference, the reference to an atlas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import File
+
+from bids_app.steps import images
+from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask, titled
+
+
+class CoregisterInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+    reference_image = File(exists=True, mandatory=True)
+    reference_brain_mask = File(exists=True, mandatory=True)
+
+
+class Coregister(StepInterface):
+    """Rigid transform of a series to the session's reference."""
+
+    input_spec = CoregisterInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.registration import register
+
+        result = register(
+            conformed(self.inputs.reference_image), conformed(self.inputs.image), kind="rigid",
+            fixed_mask=conformed_mask(self.inputs.reference_brain_mask),
+            moving_mask=conformed_mask(self.inputs.brain_mask), **self.computing(),
+        )  # fmt: skip
+        facts = _registration_facts(result)
+        said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
+        return {"to_reference": (result.transform, said)}, facts
+
+
+class AtlasInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+
+
+class Atlas(StepInterface):
+    """Transform of the reference to an atlas, found between the two brains."""
+
+    input_spec = AtlasInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.assets import load_space
+        from bids_app.steps.registration import register
+
+        atlas = next(each for each in self.context.spaces if each.label == self.task.space.label)
+        brain, brain_mask = load_space(atlas.finest)
+        mask = conformed_mask(self.inputs.brain_mask)
+        moving = conformed(self.inputs.image)
+        moving = images.like(np.where(images.mask_of(mask), images.array_of(moving), 0), moving)
+        result = register(
+            brain, moving, kind=self.context.settings.atlas_registration, fixed_mask=brain_mask, moving_mask=mask,
+            **self.computing(),
+        )  # fmt: skip
+        facts = _registration_facts(result)
+        said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
+        made: dict[str, Any] = {"to_atlas": (result.transform, said)}
+        if "from_atlas" in self.task.targets:
+            made["from_atlas"] = (result.inverse, said)
+        return made, facts
+
+
+def _registration_facts(result: Any) -> dict[str, Any]:
+    return {
+        "mutual_information": round(result.similarity, 4),
+        "mutual_information_before": round(result.similarity_before, 4),
+        "rotation_deg": round(result.rotation_deg, 2),
+        "translation_mm": round(result.translation_mm, 2),
+        "attempts": result.attempts,
+    }

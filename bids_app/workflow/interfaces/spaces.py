@@ -1,0 +1,114 @@
+"""Interfaces of what is written in each output space: the one interpolation, and normalised intensities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import File
+
+from bids_app.steps import images
+from bids_app.steps.images import Image
+from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask, stored
+
+
+class ResampleInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True)
+    brain_mask = File(exists=True, mandatory=True)
+    face_mask = File(exists=True)
+    reference_image = File(exists=True)
+    reference_brain_mask = File(exists=True)
+    to_reference = File(exists=True)
+    to_atlas = File(exists=True)
+
+
+class _ToSpace(StepInterface):
+    """What resampling and normalising share: the one way from native voxels to an output space."""
+
+    input_spec = ResampleInputSpec
+
+    def in_space(self) -> tuple[Image, Image]:
+        """The image and the brain mask in the task's space, after at most one interpolation."""
+        from bids_app.steps.resampling import resample, resample_mask
+
+        image, mask = stored(self.inputs.image), stored(self.inputs.brain_mask)
+        if self.task.space.kind == "native":
+            return image, mask
+        reference_mask = stored(self._given("reference_brain_mask") or self.inputs.brain_mask)
+        grid, to_atlas, to_reference = self._way()
+        interpolation = self.context.settings.interpolation
+        threads = self.context.settings.omp_nthreads
+        chain = to_atlas + to_reference
+        moved = resample(image, grid, chain, interpolation=interpolation, threads=threads)
+        if face := self._given("face_mask"):  # the voxels at its rim would be interpolated from both sides
+            removed = images.mask_of(resample_mask(stored(face), grid, chain))
+            moved = images.like(np.where(removed, np.float32(0), images.array_of(moved)), moved)
+        return moved, resample_mask(reference_mask, grid, to_atlas)
+
+    def _way(self) -> tuple[Any, list[Any], list[Any]]:
+        """The output grid, and the transforms from it to the reference and on to the series."""
+        from bids_app.assets import space_grid
+        from bids_app.steps.registration import read_transform
+        from bids_app.steps.resampling import Grid
+
+        to_reference = self._given("to_reference")
+        chain = [read_transform(Path(to_reference))] if to_reference else []
+        if self.task.space.kind == "reference":
+            return Grid.of(stored(self._given("reference_image") or self.inputs.image)), [], chain
+        if self.task.space.kind == "isotropic":
+            return Grid.isotropic(stored(self.inputs.image), self.context.settings.isotropic_mm), [], []
+        atlas = next(each for each in self.context.spaces if each.output == self.task.space)
+        return Grid(*space_grid(atlas.space)), [read_transform(Path(self.inputs.to_atlas))], chain
+
+    def _given(self, name: str) -> str | None:
+        value = getattr(self.inputs, name)
+        return value if isinstance(value, str) else None
+
+
+class Resample(_ToSpace):
+    """The image in a space, with skull and without; the reference also carries its masks there."""
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.resampling import resample_mask
+
+        targets = self.task.targets
+        image, mask = self.in_space()
+        said = self.said("one interpolation") if self.task.space.kind != "native" else {}
+        made: dict[str, Any] = {}
+        if "preproc" in targets:
+            copied = self.task.space.kind == "reference" and not self._given("to_reference")
+            made["preproc"] = (Path(self.inputs.image).read_bytes(), {}) if copied else (image, said)
+        if "brain" in targets:
+            made["brain"] = (images.like(_inside(image, mask), image), said)
+        if "brain_mask" in targets:
+            made["brain_mask"] = (mask, {})
+        if "face_mask" in targets:
+            grid, to_atlas, _ = self._way()
+            made["face_mask"] = (resample_mask(stored(self.inputs.face_mask), grid, to_atlas), {})
+        return made, {}
+
+
+class Normalize(_ToSpace):
+    """The normalised variants in a space; intensities are always fitted to the native voxels of the brain."""
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.intensity import fit
+
+        native, native_mask = conformed(self.inputs.image), conformed_mask(self.inputs.brain_mask)
+        image, mask = self.in_space()
+        made: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
+        for variant in self.task.targets:
+            method = variant.removeprefix("brain")
+            normalization = fit(method, native, native_mask, contrast=self.task.series.contrast)
+            mapped = normalization.apply(images.array_of(image))
+            said = self.said(method, Parameters=dict(normalization.parameters))
+            facts[method] = dict(normalization.parameters)
+            inside = images.mask_of(mask) if variant.startswith("brain") else images.array_of(image) != 0
+            made[variant] = (images.like(np.where(inside, mapped, np.float32(0)), image), said)
+        return made, facts
+
+
+def _inside(image: Any, mask: Any) -> Any:
+    return np.where(images.mask_of(mask), images.array_of(image), np.float32(0))
