@@ -66,6 +66,7 @@ class Settings:
     templateflow_home: Path | None = None
     nipype_plugin_file: Path | None = None
     stop_on_first_crash: bool = False
+    profile: bool = False
 
     def wanted_variants(self) -> tuple[str, ...]:
         """The image variants to write in each space; by default `preproc` and `brain<normaliser>` for each one."""

@@ -217,6 +217,7 @@ def _how(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="YAML with Nipype's plugin and plugin_args for the nodes of a session",
     )
+    group.add_argument("--profile", action="store_true", help="write where every second went to logs/profile.tsv")
     group.add_argument(
         "--stop-on-first-crash", "--stop_on_first_crash", action="store_true", help="do not go on after a failure"
     )

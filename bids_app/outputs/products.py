@@ -94,6 +94,8 @@ PRODUCTS: dict[str, Product] = {
                               ("brain_mask",), dtype="uint8", fields={"Type": "Brain"}),
     "space_face_mask": Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, **_FACE}, "mask",
                               ("face_mask",), dtype="uint8", fields={"Type": "Face"}),
+    "space_segmentation": Product("resample", ("reference", "atlas"), {"space": SPACE, "res": RESOLUTION, **_SYNTH},
+                              "dseg", ("segmentation",), dtype="uint8"),
     "native_brain":   Product("resample", ("native",), {"desc": "brain"}, SUFFIX, ("preproc", "brain_mask"),
                               stripped=True),
     "native_variant": Product("normalize", ("native",), {"desc": VARIANT}, SUFFIX, ("preproc", "brain_mask")),

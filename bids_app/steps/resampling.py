@@ -102,11 +102,15 @@ def resample(
 
 def resample_mask(mask: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()) -> Image:
     """Resample a mask by nearest neighbour (transforms as for `resample`): uint8, 1 where `mask` is not 0."""
-    return resample_labels(like(mask_of(mask).astype(np.uint8), mask), grid, transforms)
+    array = _resampled(like(mask_of(mask).astype(np.uint8), mask), grid, transforms, "nearest", 1)
+    return new_image(array, grid.affine)
 
 
 def resample_labels(labels: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()) -> Image:
-    """Resample a label image by nearest neighbour (transforms as for `resample`): no new labels, same data type.
+    """Resample a label image (transforms as for `resample`): no new labels, same data type.
+
+    Each voxel gets the label with the most weight among its eight neighbours under linear interpolation, which keeps
+    the borders smooth where the nearest neighbour makes stairs.
 
     Raises
     ------
@@ -119,7 +123,7 @@ def resample_labels(labels: Image, grid: Grid, transforms: Sequence[sitk.Transfo
         if not np.array_equal(whole, array):
             raise ImageError("a label image must hold whole numbers")
         array = whole.astype(np.int32)
-    return new_image(_resampled(like(array, labels), grid, transforms, "nearest", 1), grid.affine)
+    return new_image(_resampled(like(array, labels), grid, transforms, "label", 1), grid.affine)
 
 
 def _resampled(
@@ -129,6 +133,7 @@ def _resampled(
 
     interpolators = {
         "nearest": sitk.sitkNearestNeighbor,
+        "label": sitk.sitkLabelLinear,
         "linear": sitk.sitkLinear,
         "bspline": sitk.sitkBSpline,
         "lanczos": sitk.sitkLanczosWindowedSinc,

@@ -110,6 +110,8 @@ def plan_session(
     planner = _Planner(context, inputs, manifest, reference.series)
     for series in session.series:
         planner.native(series)
+        if "segment" in context.settings.steps:
+            planner.segment(series)
     for series in session.series:
         planner.coregister(series)
     for atlas in context.spaces:
@@ -118,9 +120,6 @@ def plan_session(
         for space in planner.spaces(series):
             planner.resample(series, space)
             planner.normalize(series, space)
-    if "segment" in context.settings.steps:
-        for series in session.series:
-            planner.segment(series)
     chosen = {name: task for name, task in planner.tasks.items() if task.step in context.settings.steps}
     todo = frozenset(name for name, task in chosen.items() if not _finished(task, manifest, context))
     return SessionPlan(session, reference, chosen, todo, {k: v for k, v in planner.blocked.items() if k in todo})
@@ -227,6 +226,10 @@ class _Planner:
             if self.settings.deface:
                 made["face_mask"] = target("space_face_mask", series, space, transforms=through)
             self._add("resample", series, made, {}, files, space, variant="masks")
+        if "segment" in self.settings.steps and series is self.reference and space.is_shared:
+            made = {"segmentation": target("space_segmentation", series, space, transforms=through)}
+            files = {**files, "segmentation": self._file("segment", series, "segmentation")}
+            self._add("resample", series, made, {}, files, space, variant="segmentation")
 
     def normalize(self, series: Series, space: OutputSpace) -> None:
         """The normalised variants; every space is given the intensities that were fitted in native space."""

@@ -32,6 +32,7 @@ from bids_app.workflow.failures import Failure, in_words, write_lost_session
 from bids_app.workflow.graph import HD_BET_MEMORY_GB, MEMORY_GB
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import create_output
+from bids_app.workflow.profile import Profile
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
 from bids_app.workflow.stop import Terminated, stop_raises
@@ -63,7 +64,8 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
             with private_work_folder(settings) as work, Progress(console, len(subjects)) as progress:
                 sweep(settings.output_dir, locks)
                 _write_root_files(dataset, context, locks)
-                run = _Run(context, work, account, progress, locks)
+                profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
+                run = _Run(context, work, account, progress, locks, profile)
                 run.all(run.unfinished(walk(dataset, selection)))
                 if account.waiting and not account.stopped:
                     run.all(run.when_free())
@@ -74,6 +76,8 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
             told = "What is written is whole; the same command goes on from there."
             console.print(f"Stopped. {not_done(account, subjects, settings)} {told}", soft_wrap=True, markup=False)
             return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
+    if profile is not None:
+        profile.tell(console)
     return closing(account, subjects, settings, console)
 
 
@@ -86,6 +90,7 @@ class _Run:
     account: Account
     progress: Progress
     locks: Locks
+    profile: Profile | None = None
     warned: bool = False
 
     def unfinished(self, sessions: Iterable[Session]) -> Iterator[Session]:
@@ -140,6 +145,8 @@ class _Run:
     def _finished(self, result: SessionResult) -> None:
         self.account.add(result)
         self.progress.finished(result)
+        if self.profile is not None and result.seconds:
+            self.profile.add(result.label, result.seconds, result.times)
         self.locks.release(result.label)
 
     def all(self, sessions: Iterator[Session]) -> None:

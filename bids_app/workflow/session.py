@@ -37,6 +37,7 @@ from bids_app.workflow.failures import (
     write_errors,
 )
 from bids_app.workflow.plan import SessionPlan, plan_session
+from bids_app.workflow.profile import TaskTime, times_in
 
 #: Told what a session does: its label, the name of a task, and "start", "end" or "exception".
 Report = Callable[[str, str, str], None]
@@ -57,6 +58,7 @@ class SessionResult:
     seconds: float = 0.0
     reference: str = ""
     rejected: int = 0
+    times: tuple[TaskTime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,10 @@ def run_session(session: Session, context: RunContext, work: Path, nprocs: int, 
     scratch = _Scratch(Path(tempfile.mkdtemp(prefix=f"{session.label}-", dir=work)))  # mode 0700
     try:
         result = _run(session, context, scratch, nprocs, report)
+        times = times_in(scratch.root / "times")
     finally:
         shutil.rmtree(scratch.root, ignore_errors=True)
-    return replace(result, seconds=time.monotonic() - began)
+    return replace(result, seconds=time.monotonic() - began, times=times)
 
 
 def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, report: Report) -> SessionResult:

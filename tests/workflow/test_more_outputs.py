@@ -22,7 +22,7 @@ def run(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return bids_app(
         small_demo, tmp_path_factory.mktemp("more") / "out", "--participant-label", "02", "--session-label", "1",
         "--masks", str(small_demo / "derivatives" / "truth"), "--isotropic", "always", "--isotropic-mm", str(EDGE),
-        "--steps", "mask", "deface", "bias", "coregister", "resample", "normalize", "segment",
+        "--steps", "mask", "deface", "bias", "coregister", "resample", "normalize", "segment", "--profile",
     )  # fmt: skip
 
 
@@ -70,6 +70,29 @@ def test_segmentation_lies_on_the_raw_grid_and_in_the_skull(run: Run, suffix: st
     assert not found[np.asarray(inside.dataobj) == 0].any()
     brain = np.asarray(nib.load(anat / f"{NAME}_label-brain_desc-{suffix}_mask.nii.gz").dataobj) > 0
     assert (found[brain] > 0).mean() > 0.9
+
+
+def test_the_segmentation_is_carried_to_the_reference_grid_without_a_change(run: Run) -> None:
+    anat = run.output / "sub-02" / "ses-1" / "anat"
+    native = nib.load(anat / f"{NAME}_seg-synth_desc-T1w_dseg.nii.gz")
+    moved = nib.load(anat / f"{NAME}_space-T1w_seg-synth_desc-T1w_dseg.nii.gz")
+    assert np.array_equal(np.asarray(moved.dataobj), np.asarray(native.dataobj))
+    assert not list(anat.glob("*_space-T1w_seg-synth_desc-FLAIR*"))  # in shared spaces it is the reference's
+
+
+def test_the_profile_accounts_for_every_task_and_second(run: Run) -> None:
+    with (run.output / "logs" / "profile.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    tasks = [row for row in rows if row["task"] != "n/a"]
+    manifest = json.loads((run.output / "logs" / "sub-02" / "ses-1" / "manifest.json").read_text())
+    assert {row["task"] for row in tasks} == set(manifest["tasks"])
+    (whole,) = [row for row in rows if row["task"] == "n/a"]
+    assert float(whole["wall_s"]) == pytest.approx(
+        sum(float(row["wall_s"]) for row in tasks) + float(whole["other_s"]), abs=0.01
+    )
+    assert all(float(row["cpu_s"]) > 0 for row in tasks)
+    assert "mask" in run.text
+    assert "no task" in run.text
 
 
 def test_all_of_it_is_finished_work(run: Run) -> None:

@@ -21,6 +21,7 @@ from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.plan import Task
+from bids_app.workflow.profile import Stopwatch
 
 
 class StepInputSpec(BaseInterfaceInputSpec):
@@ -50,8 +51,11 @@ class StepInterface(BaseInterface):
         return self.inputs.context
 
     def _run_interface(self, runtime: Any) -> Any:
-        with _failure_told(Path(self.inputs.failures), self.task):
+        failures = Path(self.inputs.failures)
+        times = failures.parent / "times" if self.context.settings.profile else None
+        with _failure_told(failures, self.task), Stopwatch(times, self.task.name) as watch:
             made, facts = self.compute()
+            watch.computed()
             pieces = [Piece(self.task.targets[role], *content) for role, content in made.items()]
             output = self.context.settings.output_dir
             series = self.task.series

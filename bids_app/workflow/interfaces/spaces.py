@@ -21,6 +21,7 @@ class ResampleInputSpec(StepInputSpec):
     reference_brain_mask = File(exists=True)
     to_reference = File(exists=True)
     to_atlas = File(exists=True)
+    segmentation = File(exists=True)
 
 
 class _ToSpace(StepInterface):
@@ -70,9 +71,12 @@ class Resample(_ToSpace):
     """The image in a space, with skull and without; the reference also carries its masks there."""
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        from bids_app.steps.resampling import resample_mask
+        from bids_app.steps.resampling import resample_labels, resample_mask
 
         targets = self.task.targets
+        if "segmentation" in targets:
+            grid, to_atlas, _ = self._way()
+            return {"segmentation": (resample_labels(stored(self.inputs.segmentation), grid, to_atlas), {})}, {}
         image, mask = self.in_space()
         said = self.said("one interpolation") if self.task.space.kind != "native" else {}
         made: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_app.steps.images import ImageError, array_of, new_image
 from bids_app.steps.resampling import Grid, resample, resample_labels, resample_mask
@@ -129,3 +130,20 @@ def test_labels_must_be_whole_and_spacing_positive() -> None:
         resample_labels(image, Grid.of(image))
     with pytest.raises(ImageError, match="no grid"):
         Grid.isotropic(image, 0.0)
+
+
+def test_a_label_between_voxels_is_the_one_with_the_most_weight() -> None:
+    rng = np.random.default_rng(4)
+    array = ndimage.zoom(rng.integers(0, 5, (5, 6, 5)), 3, order=0).astype(np.uint8)
+    image = new_image(array, np.diag([2.0, 2.0, 2.0, 1.0]))
+    fine = Grid.of(image).with_spacing((1.3, 1.3, 1.3))
+    found = np.asanyarray(resample_labels(image, fine).dataobj)
+    matrix = np.linalg.inv(image.affine) @ fine.affine
+    weights = np.stack([
+        ndimage.affine_transform((array == label).astype(float), matrix[:3, :3], matrix[:3, 3], fine.shape, order=1)
+        for label in range(5)
+    ])  # fmt: skip
+    clear = np.diff(np.sort(weights, axis=0)[-2:], axis=0)[0] > 1e-6  # ties have no right answer
+    inside = tuple(slice(2, -2) for _ in range(3))  # at the border ITK reaches half a voxel further
+    assert clear[inside].mean() > 0.9
+    assert (found == weights.argmax(axis=0))[inside][clear[inside]].all()
