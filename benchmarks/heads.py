@@ -100,9 +100,19 @@ def scanned(
     return Scan(*(images.new_image(array, grid) for array in (noisy, brain, inside, classes)))
 
 
-def smooth_field(shape: tuple[int, ...], sd: float, rng: np.random.Generator) -> Array:
-    """Logarithm of a smooth multiplicative field whose standard deviation over the image is `sd`."""
-    coarse = rng.normal(size=(4, 4, 4)).astype(np.float32)
-    field = ndimage.zoom(coarse, [n / 4 for n in shape], order=3, mode="nearest", grid_mode=True)
-    field = field[tuple(slice(0, n) for n in shape)]
-    return np.asarray(sd * (field - field.mean()) / field.std(), np.float32)
+def smooth_field(
+    inside: NDArray[np.bool_], edges_mm: tuple[float, ...], sd: float, waves_mm: tuple[float, float],
+    rng: np.random.Generator,
+) -> Array:  # fmt: skip
+    """Logarithm of a smooth multiplicative field: mean 0 and standard deviation `sd` where `inside`.
+
+    A sum of four products of cosines along the axes, of wavelengths drawn from `waves_mm`.
+    """
+    log = np.zeros(inside.shape, np.float32)
+    for _ in range(4):
+        x, y, z = (
+            np.cos(2 * np.pi * np.arange(n) * edge / rng.uniform(*waves_mm) + rng.uniform(0, 2 * np.pi))
+            for n, edge in zip(inside.shape, edges_mm, strict=True)
+        )
+        log += (rng.uniform(0.5, 1) * x[:, None, None] * y[:, None] * z).astype(np.float32)
+    return np.asarray((log - log[inside].mean()) * (sd / log[inside].std()), np.float32)
