@@ -50,24 +50,17 @@ class Deface(StepInterface):
     input_spec = DefaceInputSpec
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        from bids_app.steps import deface
-        from bids_app.steps.face_check import check_face
+        from bids_app.steps.face_removal import remove_face
 
-        raw, brain = self.raw(), conformed_mask(self.inputs.brain_mask)
-        before = images.conform(raw)
-        for deep in (False, True):  # a face that is left is looked for deeper, once
-            face = deface.face_mask(brain, deep=deep)
-            defaced = deface.deface(raw, face)
-            after = images.conform(type(defaced).from_bytes(defaced.to_bytes()))  # as it would be read again
-            check = check_face(before, brain, after)
-            if check.passed:
-                break
-        facts = self._judged(check, before, after)
-        share = round(float(images.mask_of(face).mean()), 4)
-        said = self.said("Quickshear, in millimetres", FaceShareOfImage=share, OrbitsToTheirEnds=deep)
+        raw = self.raw()
+        found = remove_face(raw, conformed_mask(self.inputs.brain_mask))
+        check = found.check
+        facts = self._judged(check, found.before, found.after)
+        share = round(float(images.mask_of(found.face).mean()), 4)
+        said = self.said("Quickshear, in millimetres", FaceShareOfImage=share, OrbitsToTheirEnds=found.deep)
         result = {"SkinBefore": check.before.skin, "SkinLeft": check.after.skin, "EyesLeft": check.after.eyes}
         judged = {**said, "FaceCheck": {**result, "Passed": check.passed, "Reason": check.reason}}
-        made = {"face_mask": (images.on_raw_grid(face, raw), said), "defaced": (defaced, judged)}
+        made = {"face_mask": (images.on_raw_grid(found.face, raw), said), "defaced": (found.defaced, judged)}
         return made, {"face_share": share, **facts}
 
     def _judged(self, check: FaceCheck, before: Image, after: Image) -> dict[str, Any]:
