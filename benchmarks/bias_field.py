@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from heads import Scan, contrast_names, known_contrast, painted, scanned, smooth_field
+from label_maps import LabelMap, load_label_map
 from numpy.typing import NDArray
-from synth_heads import LabelMap, load_label_map
 
 from bids_app.steps import images
 from bids_app.steps.bias_field import bias_field, n4_settings

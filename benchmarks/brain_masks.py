@@ -23,8 +23,9 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-import synth_heads
+from label_maps import LabelMap, load_label_map
 from synth import HELD_BACK
+from synth_contrast import random_contrast
 
 from bids_app.steps import images
 from bids_app.steps.brain_mask.synth import NoBrainError, synth_mask, synth_segmentation
@@ -38,7 +39,7 @@ _SEED = 4_000_037
 def synthetic(labelmaps: Path, quick: bool) -> Iterator[tuple[str, str, images.Image, dict[str, images.Image]]]:
     """Name, kind, image and truth (brain, intracranial, classes) of each head."""
     for which, name in enumerate(HELD_BACK[:1] if quick else HELD_BACK):
-        source = synth_heads.load_label_map(labelmaps / name)
+        source = load_label_map(labelmaps / name)
         grid = images.conform(nib.load(labelmaps / name))
         truth = {
             "brain": source.brain.numpy() > 0, "intracranial": source.intracranial.numpy() > 0,
@@ -129,10 +130,10 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _painted(source: synth_heads.LabelMap, number: int) -> NDArray[np.float32]:
+def _painted(source: LabelMap, number: int) -> NDArray[np.float32]:
     """A head of random contrast at 1 mm, with noise, partial volume and a bias field."""
     rng = np.random.default_rng([_SEED, number])
-    contrast = synth_heads.random_contrast(_SEED, number)
+    contrast = random_contrast(_SEED, number)
     tissue = source.tissue.numpy()
     image = contrast.mean.numpy()[tissue] + contrast.noise.numpy()[tissue] * rng.normal(size=tissue.shape)
     image = ndimage.gaussian_filter(image.astype(np.float32), 0.6)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from heads import Scan, contrast_names, known_contrast, painted, scanned
+from label_maps import TISSUES, LabelMap, load_label_map
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from synth_heads import _NAMES, LabelMap, load_label_map
 
 from bids_app.steps import images
 from bids_app.steps.brain_mask.synth import synth_mask
@@ -34,7 +34,7 @@ _SEED = 70_001
 _BOX_MM = np.array([200.0, 240.0, 250.0])
 _BROW_MM, _CHIN_MM = 8.0, 90.0  # above and below the centre of the eyes
 _SIDE_MM = 45.0
-_EYES = [_NAMES.index("eye"), _NAMES.index("lens")]
+_EYES = [TISSUES.index("eye"), TISSUES.index("lens")]
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _middle(one: Case) -> float:
 
 
 def judged(rows: list[tuple[str, bool, float, float, int]]) -> int:
-    """Print what the targets say; 1 where one is missed. A head that fails the check is not written: it leaves nothing."""
+    """Print what the targets say; 1 where one is missed. A head that fails the check is not written."""
     shown = [row for row in rows if row[0] == "but for one eye" or (row[0] == "nothing removed" and row[3] > 0.5)]
     good = [row for row in rows if row[0] in ("true", "synth", "3 mm too large", "2.6 mm too small")]
     written = [row for row in good if row[1]]

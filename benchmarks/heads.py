@@ -12,7 +12,8 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-import synth_heads
+from label_maps import TISSUES, LabelMap
+from synth_contrast import CONTRASTS
 
 from bids_app.steps import images
 
@@ -41,10 +42,10 @@ class Scan:
 
 def contrast_names() -> list[str]:
     """The contrasts that `painted` knows."""
-    return list(synth_heads._CONTRASTS)
+    return list(CONTRASTS)
 
 
-def painted(source: synth_heads.LabelMap, mean: Array, rng: np.random.Generator, noise: float = 0.03) -> Array:
+def painted(source: LabelMap, mean: Array, rng: np.random.Generator, noise: float = 0.03) -> Array:
     """A label map with an intensity for each tissue, at 1 mm, with partial volume and texture."""
     tissue = source.tissue.numpy()
     image = mean[tissue] + np.float32(noise) * rng.normal(size=tissue.shape).astype(np.float32)
@@ -53,15 +54,15 @@ def painted(source: synth_heads.LabelMap, mean: Array, rng: np.random.Generator,
 
 def known_contrast(name: str, rng: np.random.Generator) -> Array:
     """Mean of each tissue in a contrast of `contrast_names`, a little different each time."""
-    prior = synth_heads._CONTRASTS[name]
-    mean = rng.uniform(0.1, 0.6, len(synth_heads._NAMES)).astype(np.float32)
+    prior = CONTRASTS[name]
+    mean = rng.uniform(0.1, 0.6, len(TISSUES)).astype(np.float32)
     for tissue, value in {**prior, "cerebellum gm": prior["gm"], "cerebellum wm": prior["wm"]}.items():
-        mean[synth_heads._NAMES.index(tissue)] = value + rng.normal(0, 0.03)
+        mean[TISSUES.index(tissue)] = value + rng.normal(0, 0.03)
     return mean
 
 
 def scanned(
-    source: synth_heads.LabelMap,
+    source: LabelMap,
     head: Array,
     affine: NDArray[np.float64],
     shape: tuple[int, int, int],

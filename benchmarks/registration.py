@@ -21,9 +21,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from heads import Scan, contrast_names, known_contrast, painted, scanned
+from label_maps import LabelMap, load_label_map
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from synth_heads import LabelMap, load_label_map
 
 from bids_app.steps import images
 from bids_app.steps.registration import RegistrationError, register

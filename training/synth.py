@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from synth_heads import Head, LabelMap, load_label_map, synthetic_head
+from label_maps import LabelMap, load_label_map
+from synth_heads import Head, synthetic_head
 from torch import Tensor, distributed
 from torch import multiprocessing as mp
 from torch.nn import functional

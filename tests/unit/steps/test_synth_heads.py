@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import synth_heads
 import torch
+from label_maps import TISSUES, LabelMap
 
 from bids_app.steps.brain_mask.synth_network import BOX_VOXELS, CLASSES, SynthNetwork
 
 
 @pytest.fixture(scope="module")
-def source() -> synth_heads.LabelMap:
+def source() -> LabelMap:
     """A ball of brain (left white matter, right cortex) in a shell of fluid in a head of fat."""
     x, y, z = np.meshgrid(*(np.arange(160) - 80.0,) * 3, indexing="ij")
     distance = np.sqrt(x**2 + y**2 + z**2)
-    names = synth_heads._NAMES
+    names = TISSUES
     tissue = np.zeros((160,) * 3, np.uint8)
     classes = np.zeros((160,) * 3, np.uint8)
     tissue[distance < 75] = names.index("fat")
@@ -26,17 +27,17 @@ def source() -> synth_heads.LabelMap:
         classes[(distance < 50) & side] = CLASSES.index(label)
     signed = [np.clip(10 * (radius - distance), -120, 120).astype(np.int8) for radius in (50, 60)]
     arrays = [torch.from_numpy(a) for a in (tissue, classes, *signed)]
-    return synth_heads.LabelMap("ball", *arrays, torch.tensor([80.0, 80.0, 80.0]))
+    return LabelMap("ball", *arrays, torch.tensor([80.0, 80.0, 80.0]))
 
 
-def test_a_head_follows_from_its_seed_and_number(source: synth_heads.LabelMap) -> None:
+def test_a_head_follows_from_its_seed_and_number(source: LabelMap) -> None:
     one, again, other = (synth_heads.synthetic_head(source, 1, number) for number in (4, 4, 5))
     assert torch.equal(one.image, again.image)
     assert torch.equal(one.masks, again.masks)
     assert not torch.equal(one.image, other.image)
 
 
-def test_the_truth_is_that_of_the_picture(source: synth_heads.LabelMap) -> None:
+def test_the_truth_is_that_of_the_picture(source: LabelMap) -> None:
     """Masks hold each other, classes lie in them, and both sides are told apart by where they are."""
     whole = 4 / 3 * np.pi * 50**3 / 1000
     volumes = []
