@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 AcceptanceRule = Literal["lenient", "mr-rate"]
 BrainExtraction = Literal["auto", "hd-bet", "synth", "template"]
 AtlasRegistration = Literal["rigid", "affine", "syn"]
+HdBetEngine = Literal["auto", "torch-float32", "torch-bfloat16", "openvino-float32", "openvino-bfloat16"]
 Interpolation = Literal["linear", "bspline", "lanczos"]
 Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
-STEPS: tuple[str, ...] = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "segment")
+STEPS: tuple[str, ...] = (
+    "mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
+    "report",
+)  # fmt: skip
 #: What is done when nothing else is said.
 DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step != "segment")
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
+HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
 NORMALIZERS: tuple[str, ...] = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
 #: Threads of one registration or bias-field correction. A constant, because ITK's rounding depends on it: with it
 #: the same input gives the same bytes on every machine, however many sessions run side by side.
@@ -45,6 +50,7 @@ class Settings:
     hd_bet_weights: Path | None = None
     fast: bool = False
     mirroring: bool | None = None
+    hd_bet_engine: HdBetEngine = "auto"
     masks: Path | None = None
     deface: bool = True
     allow_face: bool = False
@@ -65,6 +71,7 @@ class Settings:
     app_home: Path | None = None
     templateflow_home: Path | None = None
     nipype_plugin_file: Path | None = None
+    qc_ratings: Path | None = None
     stop_on_first_crash: bool = False
     profile: bool = False
 
@@ -83,7 +90,7 @@ class Settings:
         """The choices that shape the result, as TOML and JSON can hold them; paths of this machine are left out."""
         hidden = {
             "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "work_dir",
-            "date_key", "app_home", "templateflow_home", "nipype_plugin_file",
+            "date_key", "qc_ratings", "app_home", "templateflow_home", "nipype_plugin_file",
         }  # fmt: skip
         result = {}
         for name, value in asdict(self).items():

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 
 from bids_app import __version__
-from bids_app.settings import BRAIN_EXTRACTIONS, DEFAULT_OMP_NTHREADS, DEFAULT_STEPS, NORMALIZERS, STEPS, known_variants
+from bids_app.settings import (
+    BRAIN_EXTRACTIONS,
+    DEFAULT_OMP_NTHREADS,
+    DEFAULT_STEPS,
+    HD_BET_ENGINES,
+    NORMALIZERS,
+    STEPS,
+    known_variants,
+)
 
 LEVELS = ("participant", "group")
 _EPILOG = """examples:
@@ -130,6 +138,13 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--mirroring", action="store_true", help="HD-BET with mirroring on a CPU too: eight times slower"
     )
     group.add_argument(
+        "--hd-bet-engine",
+        "--hd_bet_engine",
+        choices=HD_BET_ENGINES,
+        help="what computes HD-BET on a CPU; the masks' last bits depend on it, so name one where the machines that "
+        "do a dataset are not alike",
+    )
+    group.add_argument(
         "--masks",
         type=Path,
         metavar="DIR",
@@ -231,6 +246,13 @@ def _how(group: argparse._ArgumentGroup) -> None:
 
 
 def _about(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--qc-ratings",
+        "--qc_ratings",
+        type=Path,
+        metavar="FILE",
+        help="a reviewer's ratings, as group.html downloads them: shown in the pages and kept in the output",
+    )
     group.add_argument(
         "--dry-run",
         "--dry_run",

@@ -8,13 +8,16 @@ from pathlib import Path
 from rich.console import Console
 
 from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
+from bids_app.group.measures import write_group_measures
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import OutputError, json_bytes, write_bytes, write_if_changed
+from bids_app.reports.group_page import group_page
+from bids_app.reports.ratings import kept_ratings, take_ratings
 from bids_app.settings import Settings
 
 
 def run_group(settings: Settings, console: Console) -> int:
-    """Gather the series tables of all sessions into `group_series.tsv`, participants in order.
+    """Gather the sessions' series tables in `group_series.tsv`, their numbers in `group_measures.tsv`.
 
     Returns
     -------
@@ -36,9 +39,13 @@ def run_group(settings: Settings, console: Console) -> int:
     if not tables:
         console.print(f"{output} holds no processed participant; run the participant level first")
         return NOTHING_MATCHES
+    take_ratings(settings)
     write_bytes(output / "group_series.tsv", ("\n".join(lines) + "\n").encode())
     write_if_changed(output / "group_series.json", json_bytes(COLUMNS))
+    write_group_measures(output)
+    write_if_changed(output / "group.html", group_page(output, kept_ratings(output)))
     console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
+    console.print(f"To look at them, open {output / 'group.html'}", soft_wrap=True)
     return ALL_WELL
 
 

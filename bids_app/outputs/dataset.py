@@ -16,6 +16,7 @@ import tomli_w
 
 from bids_app import __version__
 from bids_app.outputs.manifest import record_table
+from bids_app.outputs.scans_table import scans_dictionary
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
@@ -30,14 +31,16 @@ BIDSIGNORE = (
     "*_series.tsv",
     "series.json",
     "group_*",
+    "qc_ratings.*",
     "*.html",
     "**/figures/**",
 )
 
 #: Everything that a run at the participant level writes at the root, or below it for all participants.
 ROOT_FILES = (
-    "dataset_description.json", ".bidsignore", "README.md", "series.json", "participants.tsv", "participants.json",
-    "sessions.json", "docs/methods.md", "logs/settings.toml", "logs/manifest.json",
+    "dataset_description.json", ".bidsignore", "README.md", "series.json", "scans.json", "participants.tsv",
+    "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml", "logs/manifest.json",
+    "qc_ratings.tsv", "qc_ratings.json",
 )  # fmt: skip
 
 #: Names of folders that tell nothing of whose data they are; any other name is not written to the output.
@@ -62,6 +65,8 @@ Made by bids_app {version} from the dataset named in `dataset_description.json`.
 | `*_space-<atlas>_res-<mm>_*` | on the grid of the atlas |
 | `*_desc-brain<normaliser>_*` | intensities normalised, brain only |
 | `*_series.tsv` | every image that was found and what became of it |
+| `*_scans.tsv` | quality of every series in numbers; `scans.json` says what each means |
+| `sub-*.html`, `group.html` | reports for the browser: pictures, numbers, what to look at |
 | `participants.tsv`, `*_sessions.tsv` | age (89+ from 89 on), sex; dates only shifted, and only with a secret key |
 | `logs/` | per session: manifest of finished work with hashes, errors |
 | `docs/methods.md` | text for a paper's methods section, with references |
@@ -104,6 +109,7 @@ def write_root_files(
         ".bidsignore": ("\n".join(BIDSIGNORE) + "\n").encode(),
         "README.md": _README.format(version=__version__).encode(),
         "series.json": json_bytes(COLUMNS),
+        "scans.json": json_bytes(scans_dictionary()),
         "docs/methods.md": methods.encode(),
         "logs/settings.toml": tomli_w.dumps(dict(settings)).encode(),
     }

@@ -11,9 +11,12 @@ from typing import Any
 from bids_app.inputs.reference import Reference
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.anonymise import safe_text
-from bids_app.outputs.manifest import Manifest
+from bids_app.outputs.manifest import Manifest, TaskRecord
+from bids_app.outputs.measures import measures_of
 from bids_app.outputs.names import session_folder
 from bids_app.outputs.writer import write_if_changed
+from bids_app.steps.quality.flags import flags
+from bids_app.steps.quality.shapes import anisotropy_class, anisotropy_ratio
 
 #: Columns of the table and what they mean: the table's data dictionary.
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -31,6 +34,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
         },
     },
     "reason": {"Description": "Why the series was rejected, or at which step it failed and why."},
+    "warnings": {"Description": "What a person should look at; n/a: nothing."},
     "reference": {"Description": "Whether it is the session's reference.", "Levels": {"0": "no", "1": "yes"}},
     "reference_rank": {"Description": "For the other series: why they stand behind the reference."},
     "shape": {"Description": "Voxels along the axes of the file."},
@@ -38,6 +42,10 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "fov_mm": {"Description": "Field of view along the axes of the file.", "Units": "mm"},
     "orientation": {"Description": "Directions of the axes of the file, such as RAS."},
     "plane": {"Description": "Slices.", "Levels": {p: p for p in ("axial", "coronal", "sagittal", "oblique")}},
+    "anisotropy": {
+        "Description": "Longest over shortest edge of a voxel.",
+        "Levels": {"isotropic": "1", "mild": "under 2", "high": "2 or more"},
+    },
     "dtype": {"Description": "Data type on disk."},
     "mask_method": {"Description": "How the brain mask was made."},
     "mask_volume_ml": {"Description": "Volume of the brain mask.", "Units": "mL"},
@@ -87,6 +95,7 @@ def write_series_table(
             row["reference"] = str(int(reference is not None and series.name == reference.series.name))
             row["reference_rank"] = ranks.get(series.name, "")
             row.update(_facts(series, manifest))
+            row["warnings"] = "; ".join(_warnings(series, manifest))
         rows.append(row)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
@@ -117,9 +126,24 @@ def _described(series: Series, session: Session) -> dict[str, Any]:
             "fov_mm": "x".join(f"{edge:.4g}" for edge in header.fov_mm),
             "orientation": header.orientation,
             "plane": header.plane,
+            "anisotropy": anisotropy_class(anisotropy_ratio(header.spacing_mm)),
             "dtype": header.dtype,
         }
     return row
+
+
+def _warnings(series: Series, manifest: Manifest) -> list[str]:
+    """The flags that the series' numbers raise; how thick its slices are is known without a step."""
+    edges = series.header.spacing_mm if series.header else (1.0,)
+    known = {"anisotropy_ratio": anisotropy_ratio(edges), "slice_thickness_mm": max(edges)}
+    result = flags({**known, **measures_of(series.name, manifest)})
+    if any(task.facts.get("face_check") == "allowed" for task in _tasks_of(series, manifest)):
+        result.insert(0, "a face is left")
+    return result
+
+
+def _tasks_of(series: Series, manifest: Manifest) -> list[TaskRecord]:
+    return [task for name, task in manifest.tasks.items() if name.split("/")[1] == series.name]
 
 
 def _facts(series: Series, manifest: Manifest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,16 +50,23 @@ def write_bytes(path: Path, content: bytes) -> str:
     OutputError
         No space, no permission, or the content read back differs.
     """
-    digest = hashlib.sha256(content).hexdigest()
+    return write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
+    """`write_bytes` of content that comes piece by piece and is never in memory as a whole."""
+    digest = hashlib.sha256()
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{path.name}"[-64:], dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            for piece in pieces:
+                digest.update(piece)
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
-        if file_sha256(Path(temporary)) != digest:
+        if file_sha256(Path(temporary)) != digest.hexdigest():
             raise OutputError(f"{path.name}: what was read back differs from what was written; check the disk")
         umask = os.umask(0)
         os.umask(umask)
@@ -73,7 +80,7 @@ def write_bytes(path: Path, content: bytes) -> str:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-    return digest
+    return digest.hexdigest()
 
 
 def write_if_changed(path: Path, content: bytes) -> None:

@@ -39,13 +39,14 @@ class Extraction:
     weights: Path | None = None
     device: str = "cpu"
     mirroring: bool = False
+    engine: str = ""
     mask: Path | None = None
 
     def parameters(self) -> dict[str, Any]:
         """What goes into the key and the sidecar: nothing of this machine."""
         result: dict[str, Any] = {"method": self.method, "version": self.version}
         if self.method == "hd-bet":
-            result["mirroring"] = self.mirroring
+            result |= {"mirroring": self.mirroring, "engine": self.engine}
         return result
 
 
@@ -82,7 +83,13 @@ class AtlasSpace:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a worker needs beside the session itself."""
+    """Everything that a worker needs beside the session itself.
+
+    Attributes
+    ----------
+    gpu
+        Where the processes wait that predict on the GPUs (see `workflow.gpu`), if there are any.
+    """
 
     settings: Settings
     versions: Mapping[str, str]
@@ -90,6 +97,7 @@ class RunContext:
     other_extraction: Extraction
     given_masks: Mapping[str, Path] = field(default_factory=dict)
     spaces: tuple[AtlasSpace, ...] = ()
+    gpu: Path | None = None
 
     def extraction_for(self, series: Series) -> Extraction:
         """How a series gets its mask: a given mask, else the run's method, else, for a contrast that HD-BET was not
@@ -107,7 +115,7 @@ class RunContext:
 
 def step_versions() -> dict[str, str]:
     """The version of every step: a change of it makes finished work count as unfinished."""
-    from bids_app.steps import bias_field, deface, face_check, intensity, registration, resampling
+    from bids_app.steps import bias_field, deface, face_check, intensity, quality, registration, resampling
     from bids_app.steps.brain_mask import synth
 
     return {
@@ -118,6 +126,7 @@ def step_versions() -> dict[str, str]:
         "atlas": registration.VERSION,
         "resample": resampling.VERSION,
         "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
+        "measure": quality.VERSION,
         "segment": f"{synth.VERSION}/{synth.weights_sha256()[:12]}",
     }
 

@@ -20,6 +20,7 @@ from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest, stamp_of
 from bids_app.outputs.products import PRODUCTS
 from bids_app.workflow.context import RunContext
+from bids_app.workflow.graph import memory_gb
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
 #: Seconds that a task takes: medians of 15 real and 8 demo series on two busy cores, so on the high side.
@@ -32,6 +33,7 @@ SECONDS = {
     "atlas": 8.0,
     "resample": 1.3,
     "normalize": 1.1,
+    "measure": 4.0,
 }  # fmt: skip
 #: Seconds of HD-BET without mirroring on a core and on a GPU: guesses, until they are measured.
 _HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
@@ -48,6 +50,7 @@ class Estimate:
     tasks: Counter[str]
     seconds: float
     bytes: float
+    memory_gb: float
 
 
 def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console: Console, *, as_json: bool) -> int:
@@ -82,10 +85,12 @@ def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPla
 
 
 def estimate(plan: SessionPlan, context: RunContext) -> Estimate:
-    """Time on one core and disk for what is left of a session."""
+    """Time on one core, disk and memory for what is left of a session, one task after another."""
     todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
     seconds = sum(_seconds(task, context) for task in todo)
-    return Estimate(Counter(task.step for task in todo), seconds, sum(_bytes(task, plan, context) for task in todo))
+    size = sum(_bytes(task, plan, context) for task in todo)
+    memory = max((memory_gb(task, context) for task in todo), default=0.0)
+    return Estimate(Counter(task.step for task in todo), seconds, size, memory)
 
 
 def _seconds(task: Task, context: RunContext) -> float:
@@ -176,4 +181,5 @@ def _as_dict(session: Session, plan: SessionPlan, context: RunContext) -> dict[s
         "tasks": dict(left.tasks),
         "seconds_one_core": round(left.seconds),
         "output_bytes": round(left.bytes),
+        "memory_gb": left.memory_gb,
     }

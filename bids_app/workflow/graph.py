@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_app.workflow.context import RunContext
+from bids_app.workflow.context import Extraction, RunContext
 from bids_app.workflow.plan import SessionPlan, Task
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node, Workflow
 
 #: Memory (GB) that a node of each step declares. Peaks measured on a 256 x 256 x 256 volume of 1 mm, each in a process
-#: of its own: mask 1.3, deface 1.6, bias 0.7, coregister 0.7, atlas 0.7 (SyN 0.8), resample 0.4, normalize 0.6; the
-#: rest is for what a worker has loaded before.
+#: of its own: mask 1.3, deface 1.6, bias 0.7, coregister 0.7, atlas 0.7 (SyN 0.8), resample 0.4, normalize 0.6, measure
+#: 0.7; the rest is for what a worker has loaded before.
 MEMORY_GB = {
     "mask": 2.0,
     "deface": 2.0,
@@ -23,10 +23,12 @@ MEMORY_GB = {
     "atlas": 1.5,
     "resample": 1.5,
     "normalize": 1.5,
+    "measure": 1.5,
     "segment": 2.0,  # the benchmark of the network peaked at 1.5 with everything loaded
 }
-#: Measured with a small network in HD-BET's place: 4.0; not yet with one of its real size.
-HD_BET_MEMORY_GB = 6.0
+#: The same for HD-BET by what computes it; peaks with a network of its real size: torch 3.9, OpenVINO 3.2 (float32). On
+#: a GPU a worker only prepares and exports; that is a guess.
+HD_BET_MEMORY_GB = {"torch": 6.0, "openvino": 4.0, "gpu": 3.0}
 
 
 def init_session_wf(plan: SessionPlan, context: RunContext, work: Path, failures: Path) -> Workflow:
@@ -67,9 +69,16 @@ def node_name(task: str) -> str:
 
 def memory_gb(task: Task, context: RunContext) -> float:
     """The memory that a task declares."""
-    if task.step == "mask" and context.extraction_for(task.series).method == "hd-bet":
-        return HD_BET_MEMORY_GB
+    extraction = context.extraction_for(task.series) if task.step == "mask" else None
+    if extraction is not None and extraction.method == "hd-bet":
+        return hd_bet_memory_gb(extraction)
     return MEMORY_GB[task.step]
+
+
+def hd_bet_memory_gb(extraction: Extraction) -> float:
+    """The memory that a mask by HD-BET declares."""
+    on_gpu = extraction.device.startswith("cuda")
+    return HD_BET_MEMORY_GB["gpu" if on_gpu else "openvino" if extraction.engine.startswith("openvino") else "torch"]
 
 
 def _node(task: Task, context: RunContext, failures: Path) -> Node:

@@ -87,6 +87,7 @@ def plan_session(
     manifest: Manifest,
     context: RunContext,
     not_reference: frozenset[str] = frozenset(),
+    failed: frozenset[str] = frozenset(),
 ) -> SessionPlan:
     """Plan a session.
 
@@ -96,6 +97,8 @@ def plan_session(
         What is known of each accepted series' file, by its path in the dataset.
     not_reference
         Names of series that cannot serve as the reference (their mask failed, say).
+    failed
+        Tasks that failed in this run: what is measured is measured without them.
 
     Raises
     ------
@@ -107,11 +110,10 @@ def plan_session(
     if not candidates:
         return SessionPlan(session, None)
     reference = choose_reference(candidates, context.settings.reference)
-    planner = _Planner(context, inputs, manifest, reference.series)
+    planner = _Planner(context, inputs, manifest, reference.series, failed)
     for series in session.series:
         planner.native(series)
-        if "segment" in context.settings.steps:
-            planner.segment(series)
+        planner.segment(series)
     for series in session.series:
         planner.coregister(series)
     for atlas in context.spaces:
@@ -120,6 +122,8 @@ def plan_session(
         for space in planner.spaces(series):
             planner.resample(series, space)
             planner.normalize(series, space)
+    for series in session.series:
+        planner.measure(series)
     chosen = {name: task for name, task in planner.tasks.items() if task.step in context.settings.steps}
     todo = frozenset(name for name, task in chosen.items() if not _finished(task, manifest, context))
     return SessionPlan(session, reference, chosen, todo, {k: v for k, v in planner.blocked.items() if k in todo})
@@ -144,13 +148,19 @@ class _Planner:
     """Adds the tasks of a session one after another; each public method is a row of the table of steps."""
 
     def __init__(
-        self, context: RunContext, inputs: Mapping[str, InputRecord], manifest: Manifest, reference: Series
+        self,
+        context: RunContext,
+        inputs: Mapping[str, InputRecord],
+        manifest: Manifest,
+        reference: Series,
+        failed: frozenset[str] = frozenset(),
     ) -> None:
         self.context = context
         self.settings = context.settings
         self.inputs = inputs
         self.manifest = manifest
         self.reference = reference
+        self.failed = failed
         uri = output_uri(target("preproc", reference).path)
         self.reference_space = OutputSpace("reference", reference.suffix, None, uri)
         self.tasks: dict[str, Task] = {}
@@ -182,7 +192,7 @@ class _Planner:
         self._add("bias", series, made, parameters, {**mask, **image}, raw=content)
 
     def segment(self, series: Series) -> None:
-        """Tissue classes and intracranial mask, from the raw image of any contrast."""
+        """Tissue classes and intracranial mask, from the raw image of any contrast; only when chosen or done."""
         roles = ("segmentation", "segmentation_table", "intracranial_mask")
         made = {role: target(role, series) for role in roles}
         self._add("segment", series, made, self._computing, raw=self.inputs[series.relative].sha256)
@@ -244,6 +254,31 @@ class _Planner:
                 )  # fmt: skip
                 self._add("normalize", series, {variant: made}, parameters, files, space, variant=variant)
 
+    def measure(self, series: Series) -> None:
+        """Quality numbers of a series, from what there is of its files; only the brain mask has to be."""
+        files = {"brain_mask": self._file("mask", series, "brain_mask")}
+        first = self.context.spaces[0] if self.context.spaces else None
+        wanted = [("biasfield", "bias", series, NATIVE), ("segmentation", "segment", series, NATIVE)]
+        if series is not self.reference:
+            wanted.append(("to_reference", "coregister", series, NATIVE))
+        if first is not None:
+            wanted += [(role, "atlas", self.reference, first.output) for role in ("to_atlas", "from_atlas")]
+        for role, step, of, space in wanted:
+            name = _task_name(step, of, space)
+            if name in self.tasks and role in self.tasks[name].targets and not {name} & {*self.blocked, *self.failed}:
+                files[role] = self._file(step, of, role, space)
+        if "to_reference" in files:
+            files.update(self._fixed(self.reference))
+        elif series is not self.reference:  # there is no way to the atlas
+            files = {field: file for field, file in files.items() if not field.endswith("atlas")}
+        parameters = {
+            "reference": series is self.reference,
+            "atlas": first.label if first else None,
+            "normalize": next(iter(self.settings.wanted_normalizers()), None),
+            "contrast": series.contrast,
+        }
+        self._add("measure", series, {}, parameters, files, raw=self.inputs[series.relative].sha256)
+
     def spaces(self, series: Series) -> list[OutputSpace]:
         """Where images are written: a space is left out when its step was not chosen and never done."""
         done = {name.split("/")[0] for name in self.manifest.tasks} | set(self.settings.steps)
@@ -278,7 +313,7 @@ class _Planner:
                     self.blocked[name] = self.blocked[file.task]
             else:
                 self.blocked[name] = file.task
-        if space.is_shared or step == "coregister":
+        if space.is_shared or step in ("coregister", "measure"):
             parents["reference"] = self.reference.name
         if raw:
             parents[f"raw:{series.relative}"] = raw

@@ -94,7 +94,7 @@ def prepare(settings: Settings) -> RunContext:
 
 
 def _wanted_spaces(settings: Settings) -> tuple[str, ...]:
-    return settings.output_spaces if {"atlas", "resample", "normalize"} & set(settings.steps) else ()
+    return settings.output_spaces if {"atlas", "resample", "normalize", "measure"} & set(settings.steps) else ()
 
 
 def _named(spec: str, home: Path, templateflow_home: Path | None) -> AtlasSpace:
@@ -123,6 +123,8 @@ def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction
     said = f"--brain-extraction {choice}"
     by_template = Extraction("template", version=template.VERSION, reason=said)
     by_synth = Extraction("synth", synth.weights_sha256(), synth.VERSION, said)
+    if settings.device.startswith("cuda") and "mask" in settings.steps:
+        _device(settings.device)  # whatever the method turns out to be: a GPU was asked for
     if choice == "template":
         return by_template, by_template
     if choice == "synth" or "mask" not in settings.steps:
@@ -141,25 +143,39 @@ def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction
         )
     try:
         hd_bet.check_weights(weights)
-        device = _device(settings.device)
     except hd_bet.HdBetError as error:
         raise SetupError(str(error), NO_INPUT) from error
+    device = _device(settings.device)
+    try:
+        engine = hd_bet.choose_engine(device, settings.hd_bet_engine)
+    except hd_bet.HdBetError as error:
+        raise SetupError(str(error), USAGE) from error
     mirroring = (device != "cpu" if settings.mirroring is None else settings.mirroring) and not settings.fast
-    log.info("brain masks: HD-BET on %s, mirroring %s", device, "on" if mirroring else "off")
+    log.info("brain masks: HD-BET on %s by %s, %s", device, engine, _mirroring_in_words(mirroring, device))
     content = "-".join(file_sha256(weights / name) for name in ("plans.json", "fold_all/checkpoint_final.pth"))
     reason = "its weights are at hand" if choice == "auto" else "--brain-extraction hd-bet"
     chosen = Extraction(
-        "hd-bet", content, hd_bet.VERSION, reason, weights=weights, device=device, mirroring=mirroring
-    )  # fmt: skip
-    return chosen, replace(by_template, reason="HD-BET was not trained on this contrast")
+        "hd-bet", content, hd_bet.VERSION, reason, weights=weights, device=device, mirroring=mirroring, engine=engine
+    )
+    return chosen, replace(by_synth, reason="HD-BET was not trained on this contrast")
+
+
+def _mirroring_in_words(mirroring: bool, device: str) -> str:
+    if mirroring:
+        return "averaged over eight mirrored views"
+    return "without mirroring" + (" (--mirroring turns it on: eight times the time)" if device == "cpu" else "")
 
 
 def _device(asked: str) -> str:
-    """The device that HD-BET runs on; `auto` is a GPU where there is one."""
-    from bids_app.steps.brain_mask.hd_bet import check_device
+    """The device that HD-BET runs on; `auto` is a GPU where there is one, `cuda` all that there are."""
+    from bids_app.steps.brain_mask.hd_bet_engines import check_device
+    from bids_app.steps.brain_mask.hd_bet_model import HdBetError
 
     if asked != "auto":
-        return check_device(asked)
+        try:
+            return check_device(asked)
+        except HdBetError as error:
+            raise SetupError(f"--device {error}", USAGE) from error
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

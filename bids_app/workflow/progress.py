@@ -26,6 +26,7 @@ DOING = {
     "atlas": "atlas registration",
     "resample": "resampling",
     "normalize": "normalising",
+    "measure": "measuring quality",
 }
 
 

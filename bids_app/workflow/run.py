@@ -10,14 +10,14 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bids_app.exit_codes import INTERRUPTED, TRY_AGAIN
+from bids_app.exit_codes import ALL_WELL, INTERRUPTED, NOTHING_MATCHES, SOME_FAILED, TRY_AGAIN
 from bids_app.inputs.dataset import Dataset, Selection, list_subjects, walk
 from bids_app.inputs.series import Session
 from bids_app.outputs.anonymise import read_date_key
@@ -26,10 +26,15 @@ from bids_app.outputs.leftovers import ROOT, remove_leftovers, sweep, sweep_root
 from bids_app.outputs.lock import STALE_S, Holder, Locks
 from bids_app.outputs.methods import methods_text
 from bids_app.outputs.people import write_people
+from bids_app.reports.contents import session_folders
+from bids_app.reports.ratings import take_ratings
+from bids_app.steps.brain_mask.hd_bet_engines import devices
 from bids_app.workflow.account import Account, closing, not_done
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import Failure, in_words, write_lost_session
-from bids_app.workflow.graph import HD_BET_MEMORY_GB, MEMORY_GB
+from bids_app.workflow.gpu import gpu_processes, hd_bet_loader
+from bids_app.workflow.graph import MEMORY_GB, hd_bet_memory_gb
+from bids_app.workflow.pages import Page, Pages, write_page
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import create_output
 from bids_app.workflow.profile import Profile
@@ -58,27 +63,58 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     subjects = list_subjects(dataset, selection)
     key = read_date_key(settings.date_key, settings.output_dir)
     create_output(settings)
+    take_ratings(settings)
+    if settings.steps == ("report",):
+        return _pages_alone(subjects, context, console)
     account = Account()
     with stop_raises(), Locks(settings.output_dir) as locks:
+        pages = Pages(context, locks)
         try:
-            with private_work_folder(settings) as work, Progress(console, len(subjects)) as progress:
+            with (
+                private_work_folder(settings) as work,
+                Progress(console, len(subjects)) as progress,
+                _gpus(context, work) as context,
+            ):
                 sweep(settings.output_dir, locks)
                 _write_root_files(dataset, context, locks)
                 profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
-                run = _Run(context, work, account, progress, locks, profile)
+                run = _Run(context, work, account, progress, locks, pages, profile)
                 run.all(run.unfinished(walk(dataset, selection)))
                 if account.waiting and not account.stopped:
                     run.all(run.when_free())
+                run.all(pages.rest(_PATIENCE_S))
                 _write_people(subjects, context, locks, account, key)
         except (KeyboardInterrupt, Terminated) as stop:
             for label in account.running:  # their workers are gone
                 remove_leftovers(settings.output_dir, label)
+            sweep_root(settings.output_dir, pages.given)
             told = "What is written is whole; the same command goes on from there."
             console.print(f"Stopped. {not_done(account, subjects, settings)} {told}", soft_wrap=True, markup=False)
             return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
     if profile is not None:
         profile.tell(console)
     return closing(account, subjects, settings, console)
+
+
+def _pages_alone(subjects: list[str], context: RunContext, console: Console) -> int:
+    """`--steps report`: the pages of what is there, without looking at the dataset's images."""
+    settings = context.settings
+    known = [subject for subject in subjects if session_folders(settings.output_dir, subject)]
+    if not known:
+        console.print(f"{settings.output_dir} holds none of these participants; run other steps first", soft_wrap=True)
+        return NOTHING_MATCHES
+    account = Account()
+    with (
+        stop_raises(), Locks(settings.output_dir) as locks, private_work_folder(settings) as work,
+        Progress(console, len(known)) as progress,
+    ):  # fmt: skip
+        run = _Run(context, work, account, progress, locks, Pages(context, locks, {one: set() for one in known}))
+        run.all(run.pages.rest(_PATIENCE_S))
+    for failure in account.failures:
+        line = f"Failed: {failure.session} {failure.step}: {failure.message}"
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"Pages of {len(known) - len(account.failures)} participants: {settings.output_dir}", soft_wrap=True)
+    return SOME_FAILED if account.failures else ALL_WELL
 
 
 @dataclass
@@ -90,6 +126,7 @@ class _Run:
     account: Account
     progress: Progress
     locks: Locks
+    pages: Pages
     profile: Profile | None = None
     warned: bool = False
 
@@ -97,6 +134,7 @@ class _Run:
         """The sessions of which something is left to do, each with its lock held; finished ones are passed over."""
         for session in sessions:
             self.account.walked(session)
+            self.pages.walked(session)
             if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
                 self.warned = True
                 log.warning(
@@ -148,12 +186,16 @@ class _Run:
         if self.profile is not None and result.seconds:
             self.profile.add(result.label, result.seconds, result.times)
         self.locks.release(result.label)
+        self.pages.finished(result.label)
 
-    def all(self, sessions: Iterator[Session]) -> None:
-        """Give the sessions to the workers; with fewer sessions than processors, each runs nodes side by side."""
+    def all(self, jobs: Iterator[Session] | Iterator[Page]) -> None:
+        """Give sessions or pages to the workers; with fewer than processors, each runs nodes side by side.
+
+        The pages of participants of whom all sessions are finished come between.
+        """
         settings = self.context.settings
         size = _workers(self.context)
-        first = list(itertools.islice(sessions, size))
+        first: list[Session | Page] = list(itertools.islice(jobs, size))
         if not first:
             return
         inner = max(1, size // len(first))
@@ -161,15 +203,20 @@ class _Run:
         work_on = partial(_work_on, context=self.context, work=self.work, nprocs=inner * settings.omp_nthreads)
         pool = Pool(min(size, len(first)), prepare, work_on)
 
-        def started() -> Iterator[Session]:
-            for session in itertools.chain(first, sessions):
-                self.progress.started(session.label)
-                yield session
+        def started() -> Iterator[Session | Page]:
+            for job in itertools.chain(first, jobs):
+                if isinstance(job, Session):
+                    self.progress.started(job.label)
+                yield job
+                yield from self.pages.ready()
 
         with contextlib.closing(pool.run(started())) as events:  # ends the workers before anything else is done
             for event in events:
                 if isinstance(event, Reported):
                     self.progress.task(*event.message)
+                    continue
+                if isinstance(event.job, Page):
+                    self._page_ended(event)
                     continue
                 result = self._result_of(event)
                 self.account.running.remove(result.label)
@@ -177,6 +224,19 @@ class _Run:
                 if result.failures and settings.stop_on_first_crash:
                     self.account.stopped = True
                     return
+
+    def _page_ended(self, event: Finished | Died) -> None:
+        """A page that cannot be made costs nothing but itself."""
+        page: Page = event.job
+        self.pages.ended(page)
+        if isinstance(event, Died):
+            message = _how_it_died(event.exit_code or 0)
+        elif event.error is None:
+            return
+        else:
+            log.debug("%s: %s", page.label, "".join(getattr(event.error, "__notes__", [])))
+            message = in_words(event.error)
+        self.account.failures.append(Failure(f"sub-{page.subject}", "", "report", message))
 
     def _result_of(self, event: Finished | Died) -> SessionResult:
         if isinstance(event, Finished) and event.error is None:
@@ -202,10 +262,13 @@ def _how_it_died(code: int) -> str:
 
 
 def _work_on(
-    session: Session, report: Callable[[Any], None], *, context: RunContext, work: Path, nprocs: int
-) -> SessionResult:
-    """In a worker: one session."""
-    return run_session(session, context, work, nprocs, lambda *message: report(message))
+    job: Session | Page, report: Callable[[Any], None], *, context: RunContext, work: Path, nprocs: int
+) -> SessionResult | None:
+    """In a worker: one session, or one page."""
+    if isinstance(job, Page):
+        write_page(job, context, nprocs)
+        return None
+    return run_session(job, context, work, nprocs, lambda *message: report(message))
 
 
 def prepare_worker(threads: int, work: Path) -> None:
@@ -227,8 +290,29 @@ def _workers(context: RunContext) -> int:
     size = max(1, settings.nprocs // settings.omp_nthreads)
     if settings.mem_gb is None:
         return size
-    heaviest = HD_BET_MEMORY_GB if context.default_extraction.method == "hd-bet" else max(MEMORY_GB.values())
+    extraction, heaviest = context.default_extraction, max(MEMORY_GB.values())
+    if extraction.method == "hd-bet":
+        heaviest = max(heaviest, hd_bet_memory_gb(extraction))
     return max(1, min(size, int(settings.mem_gb // heaviest)))
+
+
+@contextlib.contextmanager
+def _gpus(context: RunContext, work: Path) -> Iterator[RunContext]:
+    """While this lasts, each GPU that HD-BET is to use has a process of its own; the context names where it waits.
+
+    With a plugin of the user's the nodes may run on other machines: each loads the network itself.
+    """
+    settings, extraction = context.settings, context.default_extraction
+    if extraction.method != "hd-bet" or extraction.device == "cpu" or settings.nipype_plugin_file is not None:
+        yield context
+        return
+    assert extraction.weights is not None
+    loaders = [
+        hd_bet_loader(extraction.weights, device, extraction.engine, extraction.mirroring, settings.omp_nthreads)
+        for device in devices(extraction.device)
+    ]
+    with gpu_processes(work / "gpu", loaders, partial(prepare_worker, settings.omp_nthreads, work)):
+        yield replace(context, gpu=work / "gpu")
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from bids_app.outputs.manifest import (
     remove_outdated,
     stamp_of,
 )
+from bids_app.outputs.scans_table import write_scans_table
 from bids_app.outputs.series_table import write_series_table
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import (
@@ -142,6 +143,15 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         if lost is None:
             break
         not_reference |= {lost}
+    failed = _not_needed_to_measure(plan, context, scratch)
+    if failed:
+        rest = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
+        measures = frozenset(name for name in rest.todo if _only_measures(rest, name))
+        _execute(replace(rest, todo=measures), context, scratch, nprocs, report)
+        plan = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
+        plan = replace(plan, blocked={**plan.blocked, **blocked})
+        done |= measures - plan.todo
+        failures |= failures_of(plan, scratch.failures)
     try:
         errors = where.parent / "errors.txt"
         write_errors(errors, failures, scratch.failures, session, context.settings, scratch.root)
@@ -154,7 +164,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
 def _close(
     session: Session, plan: SessionPlan, context: RunContext, where: Path, failures: Mapping[str, Failure]
 ) -> None:
-    """Remove what is outdated, and write the table."""
+    """Remove what is outdated, and write the tables."""
     output = context.settings.output_dir
     if plan.reference is not None:
         names = frozenset(series.name for series in (*session.series, *session.rejected))
@@ -163,6 +173,7 @@ def _close(
     manifest, messages = read_manifest(where), messages_by_series(failures)
     name, content = write_series_table(plan.session, plan.reference, manifest, messages, output)
     record_table(where, name, content)
+    record_table(where, *write_scans_table(plan.session, manifest, output))
 
 
 def _result(
@@ -211,6 +222,21 @@ def inspect_inputs(session: Session, known: Mapping[str, InputRecord]) -> dict[s
             record = InputRecord("", "", "it does not fit into the memory; use a machine with more, or fewer --nprocs")
         result[series.relative] = record
     return result
+
+
+def _not_needed_to_measure(plan: SessionPlan, context: RunContext, scratch: _Scratch) -> frozenset[str]:
+    """What failed and kept numbers from being measured that can do without it; none where the run is to stop."""
+    if context.settings.stop_on_first_crash or (scratch.failures / "killed").exists():
+        return frozenset()
+    waiting = [plan.tasks[name] for name in plan.todo if plan.tasks[name].step == "measure"]
+    read = [file.task for task in waiting for field, file in task.files.items() if field != "brain_mask"]
+    return frozenset(read) & plan.todo
+
+
+def _only_measures(plan: SessionPlan, name: str) -> bool:
+    """Whether a task is one of measuring, and all that it reads is there."""
+    task = plan.tasks[name]
+    return task.step == "measure" and not any(file.task in plan.todo for file in task.files.values())
 
 
 def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: int, report: Report) -> None:

@@ -77,12 +77,17 @@ def archive(top: str = "", without: str = "", **extra: bytes) -> bytes:
             "plans.json": json.dumps(PLANS),
             "fold_all/checkpoint_final.pth": checkpoint.getvalue(),
         }
+        members |= {name: extra.pop(name).decode("latin-1") for name in set(members) & set(extra)}
         for name, member in members.items():
             if name != without:
                 file.writestr(top + name, member)
         for name, member in extra.items():
             file.writestr(name, member)
     return content.getvalue()
+
+
+#: Another network of nnU-Net's, with two structures.
+TWO_LABELS = b'{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "one": 1, "two": 2}}'
 
 
 def publish(server: Server, content: bytes, *, md5: str | None = None) -> str:
@@ -188,6 +193,9 @@ def test_a_pinned_sha256_counts_instead_of_the_published_checksum(server: Server
         (archive()[:300], {}, 75, "not a whole zip archive"),
         (archive(without="plans.json"), {}, 75, "no plans.json in it"),
         (b"<html>sign in</html>", {}, 75, "not a whole zip archive"),
+        (archive(**{"dataset.json": TWO_LABELS}), {}, 75, "no usable weights: .*one image in and a brain mask out"),
+        (archive(**{"plans.json": b'{"configurations": {}}'}), {}, 75, "no usable weights: .*no nnU-Net configuration"),
+        (archive(**{"fold_all/checkpoint_final.pth": b"PK half a"}), {}, 75, "no usable weights: .*damaged or cut off"),
     ],
 )
 def test_a_bad_download_leaves_nothing(

@@ -1,6 +1,7 @@
 """Nipype interfaces, one for each step. No science, no names."""
 
 from bids_app.workflow.interfaces.base import StepInterface
+from bids_app.workflow.interfaces.measure import Measure
 from bids_app.workflow.interfaces.native import Bias, Deface, Mask, Segment
 from bids_app.workflow.interfaces.registration import Atlas, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
@@ -17,4 +18,5 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "resample": Resample,
     "normalize": Normalize,
     "segment": Segment,
+    "measure": Measure,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from nipype.interfaces.base import File
 from bids_app.outputs.manifest import TaskRecord, manifest_path, record_task
 from bids_app.steps import images
 from bids_app.steps.images import Image
+from bids_app.workflow.context import RunContext
 from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed_mask
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Mask(StepInterface):
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         raw = self.raw()
         extraction = self.context.extraction_for(self.task.series)
-        mask = _extract(raw, extraction, self.context.settings)
+        mask = _extract(raw, extraction, self.context)
         volume = round(float(images.mask_of(mask).sum()) * images.voxel_ml(mask), 2)
         if volume == 0:
             raise images.ImageError(f"{extraction.method} found no brain in it")
@@ -166,8 +168,9 @@ def _write_face_picture(path: Path, shown: tuple[Image, ...], check: Any) -> Non
     path.chmod(0o600)
 
 
-def _extract(raw: Any, extraction: Any, settings: Any) -> Image:
+def _extract(raw: Any, extraction: Any, context: RunContext) -> Image:
     """The brain mask of a raw image by the chosen method, conformed."""
+    settings = context.settings
     image = images.conform(raw)
     if extraction.method == "precomputed":
         given = images.conform(nib.load(extraction.mask))
@@ -176,9 +179,15 @@ def _extract(raw: Any, extraction: Any, settings: Any) -> Image:
         return images.like(images.mask_of(given).astype(np.uint8), image)
     if extraction.method == "hd-bet":
         from bids_app.steps.brain_mask.hd_bet import is_left_handed, load
+        from bids_app.workflow.gpu import predict_on_gpu
 
         model = load(
-            extraction.weights, device=extraction.device, mirroring=extraction.mirroring, threads=settings.omp_nthreads
+            extraction.weights,
+            device=extraction.device,
+            engine=extraction.engine,
+            mirroring=extraction.mirroring,
+            threads=settings.omp_nthreads,
+            scores=partial(predict_on_gpu, context.gpu) if context.gpu else None,
         )
         return model.mask(image, left_handed=is_left_handed(raw))
     if extraction.method == "synth":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_dry_run_lists_sessions_series_reference_and_rejections(
     ]  # fmt: skip
     assert [rejected["path"] for rejected in session["rejected"]] == ["sub-01/anat/sub-01_T2w.nii.gz"]
     assert session["tasks"] == {
-        "mask": 2, "deface": 2, "bias": 2, "coregister": 1, "atlas": 1, "resample": 6, "normalize": 6,
+        "mask": 2, "deface": 2, "bias": 2, "coregister": 1, "atlas": 1, "resample": 6, "normalize": 6, "measure": 2,
     }  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -126,3 +127,31 @@ def test_help_loads_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "exit codes" in done.stdout
+
+
+def test_a_gpu_that_is_not_there_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / "data")
+    for extraction in ("auto", "template"):  # also where no weights are at hand and the method needs none
+        words = ("data", "out", "participant", "--device", "cuda", "--brain-extraction", extraction)
+        assert run(words, _environment(tmp_path)) == 64
+        error = capsys.readouterr().err
+        assert "--device cuda: this machine has no GPU" in error
+        assert "--device cpu" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_not_fetched_before_their_licence_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal to ask at
+    assert run(("fetch", "hd-bet"), _environment(tmp_path)) == 64
+    error = capsys.readouterr().err
+    for part in ("CC BY-NC 4.0", "zenodo.org/records/14445620", "--accept-license"):
+        assert part in error
+    assert not (tmp_path / "home").exists()

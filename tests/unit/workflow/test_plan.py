@@ -15,7 +15,7 @@ from bids_app.workflow.context import AtlasSpace, Extraction, RunContext
 from bids_app.workflow.graph import node_name
 from bids_app.workflow.plan import SessionPlan, plan_session
 
-STEPS = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize")
+STEPS = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "measure")
 
 
 def _series(suffix: str, **entities: str) -> Series:
@@ -74,9 +74,9 @@ def test_tasks_come_after_what_they_read() -> None:
     ("changes", "steps"),
     [
         ({"interpolation": "bspline"}, {"resample", "normalize"}),
-        ({"atlas_registration": "syn"}, {"atlas", "resample", "normalize"}),
-        ({"normalize": ("minmax",)}, {"normalize"}),
-        ({"variants": ("brain",)}, {"resample"}),
+        ({"atlas_registration": "syn"}, {"atlas", "resample", "normalize", "measure"}),
+        ({"normalize": ("minmax",)}, {"normalize", "measure"}),
+        ({"variants": ("brain",)}, {"resample", "measure"}),  # nothing normalised to measure
         ({"random_seed": 3}, set(STEPS)),
         ({"nprocs": 7}, set()),
         ({"work_dir": Path("/w"), "mem_gb": 3.0, "stop_on_first_crash": True}, set()),
@@ -102,11 +102,11 @@ def test_finished_tasks_are_left_out_until_a_key_changes(tmp_path: Path) -> None
     done = {name: TaskRecord(task.key, task.parents, ()) for name, task in _plan(context).tasks.items()}
     assert _plan(context, Manifest({}, done)).todo == frozenset()
     later = _plan(_context(output_dir=tmp_path, normalize=("minmax",)), Manifest({}, done))
-    assert {name.split("/")[0] for name in later.todo} == {"normalize"}
+    assert {name.split("/")[0] for name in later.todo} == {"normalize", "measure"}
 
 
 def test_a_later_block_of_steps_needs_the_earlier_one(tmp_path: Path) -> None:
-    steps = ("coregister", "atlas", "resample", "normalize")
+    steps = ("coregister", "atlas", "resample", "normalize", "measure")
     context = _context(output_dir=tmp_path, steps=steps)
     plan = _plan(context)
     assert plan.blocked["coregister/sub-01_FLAIR"].startswith(("mask/", "bias/"))
@@ -168,3 +168,39 @@ def test_segmentation_is_made_when_asked_for_and_stands_on_the_raw_image_alone()
         assert {target.path.name.rsplit("_", 1)[1] for target in task.targets.values()} == {
             "dseg.nii.gz", "dseg.tsv", "mask.nii.gz",
         }  # fmt: skip
+
+
+def _measured(plan: SessionPlan) -> dict[str, set[str]]:
+    """What the measuring of each series reads."""
+    return {task.series.name: set(task.files) for task in plan.tasks.values() if task.step == "measure"}
+
+
+def test_every_series_is_measured_once_from_what_there_is_of_it() -> None:
+    """The atlas is reached through the reference; what a step that was not chosen would have made is not waited for."""
+    own, aligned = {"brain_mask", "biasfield"}, {"to_reference", "reference_image", "reference_brain_mask"}
+    others = ("sub-01_FLAIR", "sub-01_ce-gd_T1w")
+    whole = _measured(_plan(_context()))
+    assert whole == {"sub-01_T1w": {*own, "to_atlas"}, **{one: {*own, *aligned, "to_atlas"} for one in others}}
+    warped = _measured(_plan(_context(atlas_registration="syn")))
+    assert "from_atlas" in warped["sub-01_FLAIR"]
+    with_tissue = _measured(_plan(_context(steps=(*STEPS, "segment"))))
+    assert all("segmentation" in files for files in with_tissue.values())
+    assert _measured(_plan(_context(deface=False))) == whole
+    masks_alone = _measured(_plan(_context(steps=("mask", "measure"))))
+    assert masks_alone == {one: {"brain_mask"} for one in ("sub-01_T1w", *others)}
+    without_coregistration = _measured(_plan(_context(steps=("mask", "deface", "bias", "atlas", "measure"))))
+    assert without_coregistration["sub-01_FLAIR"] == own  # no way to the atlas
+
+
+def test_measuring_alone_needs_the_mask_and_says_so() -> None:
+    plan = _plan(_context(steps=("measure",)))
+    assert plan.blocked == {name: name.replace("measure", "mask") for name in plan.tasks}
+    assert len(plan.blocked) == 3
+
+
+def test_what_failed_is_done_without() -> None:
+    failed = frozenset({"atlas/sub-01_T1w/MNI", "coregister/sub-01_FLAIR"})
+    files = _measured(_plan(_context(), failed=failed))
+    assert files["sub-01_T1w"] == files["sub-01_FLAIR"] == {"brain_mask", "biasfield"}
+    assert "to_reference" in files["sub-01_ce-gd_T1w"]
+    assert not any("to_atlas" in each for each in files.values())

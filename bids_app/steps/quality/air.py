@@ -1,0 +1,145 @@
+"""What the air around the head tells: noise, ghosts, motion. Needs the image as the scanner wrote it, not defaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.steps.images import Image, array_of, mask_of, spacing_mm
+
+from .collect import CannotMeasureError
+from .contrast import mad
+from .grids import block_mean, blocks, spread
+from .shapes import bounding_box
+
+_COARSE_MM = 4.0  # the head's outline need not be finer
+#: A voxel (of `_COARSE_MM`) belongs to the head from this way between air and brain on. Skin, fat and muscle are above
+#: it in every contrast; what is dark inside (bone, sinuses) is filled.
+_HEAD_LEVEL = 0.15
+_CLOSED_MM, _MARGIN_MM = 8.0, 8.0  # gaps between skin and brain; the skin's blur and its chemical shift
+_MIN_AIR_VOXELS = 2000
+_ARTEFACT_SDS = 10.0  # of the air's noise, as MRIQC has it
+_LARGEST_SAMPLE = 500_000
+_PIECE = 1 << 18  # voxels that fit into a processor's cache
+_TINY = np.float32(1e-30)  # keeps the logarithm of 0 finite; times 0 it is 0
+
+
+def air_mask(image: Image, brain_mask: Image) -> NDArray[np.bool_]:
+    """The air around the head, at the height of the brain and above: below, ghosts of neck and jaw are the rule.
+
+    Parameters
+    ----------
+    image, brain_mask
+        Conformed, on one grid; the image not defaced.
+
+    Returns
+    -------
+    Mask on the same grid. Blocks that are exactly 0 (padding, rotated fields of view) are left out.
+
+    Raises
+    ------
+    CannotMeasureError
+        There is hardly any air, or all of it was set to 0.
+    """
+    from scipy.ndimage import binary_closing, binary_dilation, binary_fill_holes
+
+    brain = mask_of(brain_mask)
+    factors = blocks(spacing_mm(image), brain.shape, _COARSE_MM)
+    coarse = block_mean(np.abs(array_of(image)), factors)
+    coarse_brain = block_mean(brain, factors) > 0
+    padding = coarse == 0
+    outside = coarse[~coarse_brain & ~padding]
+    if outside.size == 0:
+        raise CannotMeasureError("the background was set to 0")
+    low = float(np.percentile(outside, 10))
+    level = low + _HEAD_LEVEL * (float(np.median(coarse[coarse_brain])) - low)
+    ball = _ball(np.asarray(spacing_mm(image)) * factors, _CLOSED_MM)
+    head = np.pad((coarse > level) | coarse_brain, 4)
+    head = binary_fill_holes(binary_closing(head, ball))
+    head = _largest(head)
+    head = binary_dilation(head, _ball(np.asarray(spacing_mm(image)) * factors, _MARGIN_MM))[4:-4, 4:-4, 4:-4]
+    air = ~head & ~padding
+    lowest = int(np.flatnonzero(coarse_brain.any(axis=(0, 1)))[0])
+    air[:, :, :lowest] = False
+    mask = spread(air, factors, brain.shape)
+    if mask.sum() < _MIN_AIR_VOXELS:
+        there = ~head & padding
+        there[:, :, :lowest] = False
+        raise CannotMeasureError(
+            "the background was set to 0" if there.sum() > air.sum() else "the field of view has no air around the head"
+        )
+    return mask
+
+
+def efc(image: NDArray[Any]) -> float:
+    """Entropy focus criterion (Atkinson et al. 1997, doi:10.1109/42.650886), over its largest value, as in MRIQC.
+
+    With b = sqrt(sum x^2), the entropy is -sum (x / b) ln(x / b); it is largest, sqrt(n) ln sqrt(n), when all n voxels
+    are equal. 0: all energy in one voxel.
+    """
+    values = np.asarray(image, dtype=np.float32).ravel()
+    pieces = [values[start : start + _PIECE] for start in range(0, values.size, _PIECE)]  # no second copy of the image
+    energy = np.sqrt(sum(float((piece.astype(np.float64) ** 2).sum()) for piece in pieces))
+    if energy == 0 or values.size < 2:
+        raise CannotMeasureError("the image is empty")
+    entropy = 0.0
+    for piece in pieces:
+        share = np.abs(piece) / np.float32(energy)
+        entropy -= float((share * np.log(share + _TINY)).sum(dtype=np.float64))
+    root = np.sqrt(values.size)
+    return float(entropy / (root * np.log(root)))
+
+
+def fber(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
+    """Foreground to background energy ratio: median(head^2) / median(air^2), as MRIQC has it.
+
+    All that is not air is head.
+    """
+    values, outside = sample(image.ravel()), sample(air.ravel())
+    below = float(np.median(values[outside].astype(np.float64) ** 2))
+    if below == 0:
+        raise CannotMeasureError("most of the air is 0")
+    return float(np.median(values[~outside].astype(np.float64) ** 2)) / below
+
+
+def artefact_share(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
+    """Share of the air's voxels that artefacts make bright (QI1 of Mortamet et al. 2009, doi:10.1002/mrm.21992).
+
+    Above median + 10 MAD of the air, and in clusters: what an opening by a voxel and its six neighbours leaves.
+    """
+    from scipy.ndimage import binary_opening
+
+    values = sample(image[air])
+    noise = mad(values)
+    if noise == 0:
+        raise CannotMeasureError("the air has no noise: it was set to one value")
+    bright = air & (image > np.median(values) + _ARTEFACT_SDS * noise)
+    box = bounding_box(bright, margin=1)
+    if box is None:
+        return 0.0
+    return float(binary_opening(bright[box]).sum() / air.sum())
+
+
+def sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Evenly spaced members of a large one-dimensional array: medians and percentiles need no more."""
+    return values[:: max(1, values.size // _LARGEST_SAMPLE)]
+
+
+def _ball(spacing: NDArray[np.float64], radius_mm: float) -> NDArray[np.bool_]:
+    """Offsets within a radius; along an axis of longer voxels, only the voxel itself."""
+    reach = [int(radius_mm / edge) for edge in spacing]
+    offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
+    inside: NDArray[np.bool_] = ((offsets * spacing) ** 2).sum(axis=-1) <= radius_mm**2
+    return inside
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy.ndimage import label
+
+    parts, count = label(mask)
+    if count < 2:
+        return mask
+    result: NDArray[np.bool_] = parts == np.bincount(parts[mask]).argmax()
+    return result
