@@ -5,20 +5,24 @@ BIN = $(VENV)/bin
 DEMO ?= demo
 DEMO_OUT ?= demo-out
 
-.PHONY: demo test test-long lint format install install-dev clean
+.PHONY: demo test test-long test-containers lint format install install-dev clean
 
 demo: install
 	rm -rf $(DEMO) $(DEMO_OUT)
 	$(BIN)/bids_app demo ./$(DEMO)
 	$(BIN)/bids_app ./$(DEMO) ./$(DEMO_OUT) participant
 	$(BIN)/bids_app ./$(DEMO) ./$(DEMO_OUT) group
-	@echo "Look at $(DEMO_OUT)/group_series.tsv, at the images under $(DEMO_OUT)/sub-01/anat, and at $(DEMO_OUT)/docs/methods.md"
+	@echo "Look at $(DEMO_OUT)/sub-01.html and $(DEMO_OUT)/group.html, and at the images under $(DEMO_OUT)/sub-01/anat"
 
 test: install-dev lint
 	$(BIN)/python -m pytest
 
 test-long: install-dev
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# builds the image and the SIF and runs them, a SLURM array and brainlife's main; tells which of these it could not
+test-containers: install-dev
+	BIDS_APP_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/container
 
 lint: install-dev
 	$(BIN)/ruff check .
