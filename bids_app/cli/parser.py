@@ -123,8 +123,8 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--brain-extraction",
         "--brain_extraction",
         choices=BRAIN_EXTRACTIONS,
-        help="brain masks: hd-bet (needs weights), synth (our network, still in training), template (registration), "
-        "auto (hd-bet where its weights are at hand, else template)",
+        help="brain masks: hd-bet (needs weights), synth (the network that ships), template (registration), "
+        "auto (hd-bet where its weights are at hand and it was trained on the contrast, else synth)",
     )
     group.add_argument(
         "--hd-bet-weights",

@@ -43,10 +43,10 @@ def test_the_brain_is_found_in_every_contrast(demo: Path, name: str) -> None:
     image, brain = _head(demo, name)
     found = synth.synth_mask(image)
     mask, inside = images.mask_of(found.brain), images.mask_of(found.intracranial)
-    assert _dice(mask, brain) > 0.9
+    assert _dice(mask, brain) > 0.94
     assert not (mask & ~inside).any()  # all brain lies in the skull
     assert ndimage.label(mask)[1] == 1
-    assert found.certainty > 0.85
+    assert found.certainty > 0.9
 
 
 def test_a_mirrored_head_has_the_mirrored_mask_and_its_sides_change_places(demo: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_head_at_the_edge_of_a_wide_field_of_view_is_found(demo: Path) -> None
     wide = images.new_image(np.pad(images.array_of(image), margin), affine)
     mask = images.mask_of(synth.synth_mask(wide).brain)
     here = tuple(slice(low, size - high) for (low, high), size in zip(margin, mask.shape, strict=True))
-    assert _dice(mask[here], before) > 0.97
+    assert _dice(mask[here], before) > 0.98
     assert mask.sum() == mask[here].sum()
 
 
@@ -91,14 +91,10 @@ def test_thick_slices_and_a_missing_vertex(demo: Path) -> None:
     affine[:3, 2] *= 3
     keep = count - int(25 / images.spacing_mm(image)[2] / 3)  # the uppermost 25 mm are not in the scan
     mask = images.mask_of(synth.synth_mask(images.new_image(np.ascontiguousarray(thick[:, :, :keep]), affine)).brain)
-    assert _dice(mask, share[:, :, :keep] > 0.5) > 0.88
+    assert _dice(mask, share[:, :, :keep] > 0.5) > 0.92
 
 
-#: The weights that ship so far are sure of a plain ball; see their model card.
-_BALL = pytest.param("ball", marks=pytest.mark.xfail(reason="a uniform ball passes for a brain", strict=True))
-
-
-@pytest.mark.parametrize("kind", ["noise", _BALL, "boxes", "upside down", "slope"])
+@pytest.mark.parametrize("kind", ["noise", "ball", "boxes", "upside down", "slope"])
 def test_what_is_no_head_gets_no_mask(demo: Path, kind: str) -> None:
     rng = np.random.default_rng(5)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (100, 110, 90)), indexing="ij")
@@ -164,4 +160,4 @@ def test_real_heads_in_every_contrast(shared: Path) -> None:
     truth = images.conform(nib.load(folder / "sub-tcga6692_ce-gadolinium_desc-brain_mask.nii.gz"))
     found = synth.synth_mask(image)
     masks = (found.brain, found.intracranial)
-    assert max(_dice(images.mask_of(mask), images.mask_of(truth)) for mask in masks) > 0.93
+    assert max(_dice(images.mask_of(mask), images.mask_of(truth)) for mask in masks) > 0.94
