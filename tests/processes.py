@@ -30,6 +30,11 @@ def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     return found
 
 
+def _heed_ctrl_c() -> None:
+    """Tests that run in the background ignore SIGINT, and what they start would, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Running:
     """A run under way."""
@@ -47,7 +52,9 @@ class Running:
         environment = {**os.environ, MARK: mark, "BIDS_APP_HOME": str(scratch / "no-home"), "HOME": str(scratch)}
         command = [sys.executable, "-m", "bids_app", source, output, "participant", *map(str, words)]
         with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
+            process = subprocess.Popen(
+                command, stdout=stream, stderr=subprocess.STDOUT, env=environment, preexec_fn=_heed_ctrl_c
+            )
         return cls(process, mark, output, log)
 
     def end(self, seconds: float = PATIENCE) -> tuple[int, str]:
