@@ -152,6 +152,20 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "…_label-brain_desc-FLAIR_mask.nii.gz)",
     )
     group.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="DIR",
+        help="lesion masks, named like the series they were drawn on (…_label-lesion_desc-trace_mask.nii.gz); those "
+        "beside the images (label-lesion_mask, _roi) are found without it",
+    )
+    group.add_argument(
+        "--b-value",
+        "--b_value",
+        type=float,
+        metavar="B",
+        help="b-value (s/mm^2) of diffusion-weighted images where neither a .bval file nor a sidecar has it",
+    )
+    group.add_argument(
         "--no-deface",
         "--no_deface",
         dest="deface",

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import AtlasSpace
-from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInterface, conformed, conformed_mask
 
 
-class MeasureInputSpec(StepInputSpec):
+class MeasureInputSpec(LesionInputSpec):
     brain_mask = File(exists=True, mandatory=True)
     biasfield = File(exists=True)
     segmentation = File(exists=True)
@@ -111,7 +111,8 @@ class Measure(StepInterface):
         method = self.task.parameters["normalize"]
         if method is None:
             return None
-        return lambda image, mask: fit(method, image, mask, contrast=self.task.series.contrast).apply
+        contrast = self.task.series.contrast
+        return lambda image, mask: fit(method, image, self.without_lesion(mask), contrast=contrast).apply
 
     def _first_atlas(self) -> AtlasSpace | None:
         return self.context.spaces[0] if self.context.spaces else None
