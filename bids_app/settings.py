@@ -64,6 +64,10 @@ class Settings:
     isotropic: Isotropic = "never"
     isotropic_mm: float = 1.0
     random_seed: int = 0
+    # of the group
+    maps: bool = False
+    maps_by: str | None = None
+    maps_where: tuple[str, ...] = ()
     # how
     nprocs: int = 1
     omp_nthreads: int = DEFAULT_OMP_NTHREADS

@@ -34,6 +34,7 @@ BIDSIGNORE = (
     "*_lesions.tsv",
     "lesions.json",
     "group_*",
+    "group_maps/**",
     "qc_ratings.*",
     "*.html",
     "**/figures/**",
@@ -42,8 +43,8 @@ BIDSIGNORE = (
 #: Everything that a run at the participant level writes at the root, or below it for all participants.
 ROOT_FILES = (
     "dataset_description.json", ".bidsignore", "README.md", "series.json", "lesions.json", "scans.json",
-    "participants.tsv", "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml", "logs/manifest.json",
-    "qc_ratings.tsv", "qc_ratings.json",
+    "participants.tsv", "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml",
+    "logs/manifest.json", "qc_ratings.tsv", "qc_ratings.json",
 )  # fmt: skip
 
 #: Names of folders that tell nothing of whose data they are; any other name is not written to the output.

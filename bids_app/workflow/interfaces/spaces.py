@@ -116,6 +116,8 @@ class Normalize(_ToSpace):
             mapped = normalization.apply(images.array_of(image))
             said = self.said(method, Parameters=dict(normalization.parameters))
             facts[method] = dict(normalization.parameters)
+            if method == "gaussianmixture":
+                facts["gaussianmixture_fallback"] = normalization.parameters["fallback"]
             inside = images.mask_of(mask) if variant.startswith("brain") else images.array_of(image) != 0
             made[variant] = (images.like(np.where(inside, mapped, np.float32(0)), image), said)
         return made, facts
