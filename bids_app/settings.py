@@ -15,7 +15,7 @@ Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
 STEPS: tuple[str, ...] = (
-    "mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
+    "mask", "deface", "lesion", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
     "report",
 )  # fmt: skip
 #: What is done when nothing else is said.
@@ -52,6 +52,8 @@ class Settings:
     mirroring: bool | None = None
     hd_bet_engine: HdBetEngine = "auto"
     masks: Path | None = None
+    lesions: Path | None = None
+    b_value: float | None = None
     deface: bool = True
     allow_face: bool = False
     output_spaces: tuple[str, ...] = ("MNI152NLin2009aSym",)
@@ -62,6 +64,10 @@ class Settings:
     isotropic: Isotropic = "never"
     isotropic_mm: float = 1.0
     random_seed: int = 0
+    # of the group
+    maps: bool = False
+    maps_by: str | None = None
+    maps_where: tuple[str, ...] = ()
     # how
     nprocs: int = 1
     omp_nthreads: int = DEFAULT_OMP_NTHREADS
@@ -89,8 +95,8 @@ class Settings:
     def public(self) -> dict[str, Any]:
         """The choices that shape the result, as TOML and JSON can hold them; paths of this machine are left out."""
         hidden = {
-            "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "work_dir",
-            "date_key", "qc_ratings", "app_home", "templateflow_home", "nipype_plugin_file",
+            "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "lesions",
+            "work_dir", "date_key", "qc_ratings", "app_home", "templateflow_home", "nipype_plugin_file",
         }  # fmt: skip
         result = {}
         for name, value in asdict(self).items():

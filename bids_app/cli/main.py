@@ -81,6 +81,8 @@ def _selection(settings: Any) -> Any:
         shard=settings.shard,
         acceptance=settings.acceptance,
         database_dir=settings.bids_database_dir,
+        b_value=settings.b_value,
+        lesions=settings.lesions,
     )
 
 

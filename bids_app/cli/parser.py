@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("level", choices=LEVELS, help="participant: process; group: gather what was processed")
     _which(parser.add_argument_group("which"))
     _what(parser.add_argument_group("what"))
+    _group(parser.add_argument_group("of the group"))
     _how(parser.add_argument_group("how"))
     _about(parser.add_argument_group("about"))
     return parser
@@ -152,6 +153,20 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "…_label-brain_desc-FLAIR_mask.nii.gz)",
     )
     group.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="DIR",
+        help="lesion masks, named like the series they were drawn on (…_label-lesion_desc-trace_mask.nii.gz); those "
+        "beside the images (label-lesion_mask, _roi) are found without it",
+    )
+    group.add_argument(
+        "--b-value",
+        "--b_value",
+        type=float,
+        metavar="B",
+        help="b-value (s/mm^2) of diffusion-weighted images where neither a .bval file nor a sidecar has it",
+    )
+    group.add_argument(
         "--no-deface",
         "--no_deface",
         dest="deface",
@@ -204,6 +219,25 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--isotropic-mm", "--isotropic_mm", type=float, metavar="MM", help="edge of the cubic voxels; 1 by default"
     )
     group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
+
+
+def _group(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--maps",
+        action="store_true",
+        help="maps over participants in atlas space: mean and standard deviation of each kind of image, and how often "
+        "a lesion is where",
+    )
+    group.add_argument(
+        "--maps-by", "--maps_by", metavar="COLUMN", help="maps for each value of a column of participants.tsv"
+    )
+    group.add_argument(
+        "--maps-where",
+        "--maps_where",
+        nargs="+",
+        metavar="COLUMN=VALUE",
+        help="maps of these participants only, such as group=control, or lesion=0: an empty lesion mask",
+    )
 
 
 def _how(group: argparse._ArgumentGroup) -> None:

@@ -136,6 +136,8 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
     if not 0.2 <= settings.isotropic_mm <= 10:
         raise UsageError("--isotropic-mm must be between 0.2 and 10")
+    if settings.b_value is not None and not 50 < settings.b_value <= 20_000:
+        raise UsageError("--b-value is in s/mm^2: more than 50, and 20000 at the most")
     if settings.mem_gb is not None and not settings.mem_gb > 0:  # so that it is no NaN, either
         raise UsageError("--mem-gb must be more than 0")
     if settings.fast and settings.mirroring:

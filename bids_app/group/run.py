@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
+from bids_app.group.maps import write_maps
 from bids_app.group.measures import write_group_measures
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import OutputError, json_bytes, write_bytes, write_if_changed
@@ -45,6 +46,8 @@ def run_group(settings: Settings, console: Console) -> int:
     write_group_measures(output)
     write_if_changed(output / "group.html", group_page(output, kept_ratings(output)))
     console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
+    for path in write_maps(settings):
+        console.print(f"Map: {output / path}", soft_wrap=True)
     console.print(f"To look at them, open {output / 'group.html'}", soft_wrap=True)
     return ALL_WELL
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bids_app.inputs.diffusion_roles import diffusion_name_rejection
 from bids_app.inputs.series import Header, ParsedName, Series
 
 Rule = Literal["lenient", "mr-rate"]
@@ -30,7 +31,7 @@ _REFUSED_SUFFIXES: Mapping[str, str] = {
     **dict.fromkeys(("MP2RAGE", "VFA", "IRT1", "MPM", "MTR", "MTS", "MESE", "MEGRE", "TB1TFL", "TB1EPI"), _COLLECTION),
     **dict.fromkeys(("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat"), _MAP),
     **dict.fromkeys(("MTVmap", "MWFmap", "Chimap", "M0map", "S0map", "T1rho", "TB1map", "RB1map"), _MAP),
-    **dict.fromkeys(("ADC", "FA", "trace", "dwi", "sbref"), "diffusion series are not processed yet"),
+    **dict.fromkeys(("ADC", "FA", "trace", "dwi", "sbref"), "a diffusion image outside of dwi/; move it there"),
 }
 
 #: Lenient limits. A volume of fewer slices holds no brain; no clinical slice is thicker than 15 mm (10 mm is the
@@ -109,7 +110,7 @@ def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
 def name_rejection(name: ParsedName, datatype: str) -> str | None:
     """Why a file is refused by its name and folder alone, or None."""
     if datatype == "dwi":
-        return "diffusion series are not processed yet"
+        return diffusion_name_rejection(name)
     entities = dict(name.entities)
     if name.suffix in _REFUSED_SUFFIXES:
         return _REFUSED_SUFFIXES[name.suffix]
@@ -129,17 +130,18 @@ def rejection(series: Series, rule: Rule = "lenient", age_years: float | None = 
     """
     assert series.header is not None
     flags = content_flags(series.metadata)
-    reason = _lenient_header(series.header) or _lenient_content(flags)
+    diffusion = series.datatype == "dwi"  # there a file may hold many volumes, and an ADC map is wanted
+    reason = _lenient_header(series.header, volumes=diffusion) or _lenient_content(flags, maps=diffusion)
     if reason is None and rule == "mr-rate":
         reason = _mr_rate(series, flags, age_years)
     return reason
 
 
-def _lenient_header(header: Header) -> str | None:
-    if len(header.shape) > 3:
+def _lenient_header(header: Header, volumes: bool = False) -> str | None:
+    if len(header.shape) > 3 and not volumes:
         return f"it holds {header.shape[3]} volumes; one is needed: split it into run-1, run-2 and so on"
-    if min(header.shape) < LENIENT_MIN_SLICES:
-        return f"it has {min(header.shape)} slice(s) only; {LENIENT_MIN_SLICES} are needed"
+    if min(header.shape[:3]) < LENIENT_MIN_SLICES:
+        return f"it has {min(header.shape[:3])} slice(s) only; {LENIENT_MIN_SLICES} are needed"
     if max(header.spacing_mm) > LENIENT_MAX_EDGE_MM:
         return f"its voxels are {max(header.spacing_mm):.3g} mm long; {LENIENT_MAX_EDGE_MM:g} mm is the most"
     if max(header.fov_mm) > LENIENT_MAX_FOV_MM:
@@ -150,12 +152,12 @@ def _lenient_header(header: Header) -> str | None:
     return None
 
 
-def _lenient_content(flags: ContentFlags) -> str | None:
+def _lenient_content(flags: ContentFlags, maps: bool = False) -> str | None:
     reasons = {
         "a localizer": flags.localizer,
         "a subtraction of two images": flags.subtraction,
         "an intensity projection": flags.projection,
-        "a quantitative map": flags.parametric_map,
+        "a quantitative map": flags.parametric_map and not maps,
         "a phase image": flags.phase,
         "an image of the spine": flags.spine,
         "a phantom": flags.phantom,

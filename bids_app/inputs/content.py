@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.inputs.diffusion_images import load_series
 from bids_app.inputs.errors import HeaderError
 from bids_app.inputs.headers import read_header, unreadable
 from bids_app.inputs.series import Header, Series
@@ -42,6 +43,9 @@ def check_content(series: Series) -> tuple[Any | None, str | None]:
     An image that is returned is one that `bids_app.steps.images.conform` accepts.
     """
     try:
+        if series.diffusion and series.diffusion.volumes:
+            read_image(series.path)  # all volumes, whichever make this image
+            return load_series(series), None
         return read_image(series.path), None
     except (HeaderError, ImageError) as error:
         return None, str(error)
@@ -77,9 +81,14 @@ def read_image(path: Path) -> Any:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).any():
         raise ImageError("no voxel has a finite value: the image is empty; convert it again")
     with np.errstate(all="ignore"):
-        conformed = conform(image)
+        conformed = conform(_one_volume(image) if len(header.shape) > 3 else image)
     _check_values(array_of(conformed))
     return image
+
+
+def _one_volume(image: Any) -> Any:
+    """The volumes of a 4-D image as one: their mean, with whatever is not finite in any of them."""
+    return image.__class__(np.asanyarray(image.dataobj).mean(axis=3, dtype=np.float32), image.affine, image.header)
 
 
 def _check_values(array: NDArray[np.float32]) -> None:

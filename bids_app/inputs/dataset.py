@@ -34,7 +34,8 @@ class Selection:
     """Which part of a dataset is walked, and by which rule series are accepted.
 
     Labels come with or without their prefix. `shard` (I, N) counts from 1. `database_dir` is where a pybids database
-    is, or will be made, to answer `filters`; without filters it is not opened.
+    is, or will be made, to answer `filters`; without filters it is not opened. `b_value` (s/mm^2) holds for diffusion
+    images that do not tell theirs, `lesions` is a folder of lesion masks.
     """
 
     participants: tuple[str, ...] = ()
@@ -43,6 +44,8 @@ class Selection:
     shard: tuple[int, int] = (1, 1)
     acceptance: Rule = "lenient"
     database_dir: Path | None = None
+    b_value: float | None = None
+    lesions: Path | None = None
 
 
 @dataclass(frozen=True)

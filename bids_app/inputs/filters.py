@@ -29,9 +29,14 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
     "unit1": {"suffix": "UNIT1"},
     "swi": {"suffix": ["swi", "SWI", "GRE"]},
     "angio": {"suffix": "angio"},
+    "dwi": {"datatype": "dwi", "suffix": ["dwi", "DWI"]},
+    # of diffusion images that are files of their own; what answers such an entry of a filter file is taken for it
+    "b0": {"datatype": "dwi", "suffix": ["S0map", "S0", "b0", "B0", "b0map"]},
+    "trace": {"datatype": "dwi", "suffix": ["trace", "TRACE", "tracew", "TRACEW", "isoDWI"]},
+    "adc": {"datatype": "dwi", "suffix": ["ADC", "adc", "ADCmap"]},
 }
 #: Kinds that other apps read from the same file.
-_OTHER_KINDS = frozenset({"bold", "sbref", "fmap", "roi", "dwi", "asl", "m0scan", "anat_only_ref", "pet"})
+_OTHER_KINDS = frozenset({"bold", "sbref", "fmap", "roi", "asl", "m0scan", "anat_only_ref", "pet"})
 _FILE_PROPERTIES = ("suffix", "datatype", "extension")
 _ANY = ("*", "Query.ANY", "Query.REQUIRED")
 _NONE = ("Query.NONE",)

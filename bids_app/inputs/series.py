@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 #: Entities that a structural or diffusion image may carry: BIDS short key -> long name (that pybids and filter files
 #: use), in the order in which BIDS 1.10 wants them in a file name.
@@ -61,6 +61,32 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Diffusion:
+    """What a diffusion image is in its group, the images of one acquisition.
+
+    Attributes
+    ----------
+    role
+        b0 (without diffusion weighting), trace (weighted, mean over directions), adc (apparent diffusion coefficient).
+    leader
+        Name of the series whose mask, face and transform it takes; its own where it leads, empty where nothing leads.
+    b_value
+        Of a trace or a computed ADC, in s/mm^2; None where nothing tells it.
+    volumes, weights
+        The volumes of a 4-D file that make the image, and the weights of their logarithms in a trace.
+    made_of
+        b0 and trace that an ADC is computed from; empty for the scanner's own.
+    """
+
+    role: Literal["b0", "trace", "adc"]
+    leader: str = ""
+    b_value: float | None = None
+    volumes: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    made_of: tuple[Series, ...] = ()
+
+
+@dataclass(frozen=True)
 class Series:
     """One image file of a session, with its sidecar, header and the decision about it."""
 
@@ -75,11 +101,24 @@ class Series:
     rejection: str | None = None  # None: accepted; else the reason, in words for a user
     unreadable: bool = False  # rejected because the file is broken: something to mend, not a choice
     warnings: tuple[str, ...] = ()  # what is odd about its sidecar, name or header and does not stop it
+    title: str = ""  # its name, where that is not the file's: one of the images that a diffusion file holds
+    diffusion: Diffusion | None = None
 
     @property
     def name(self) -> str:
         """The file name without its extension."""
-        return printable(self.path.name.removesuffix(self.extension))
+        return self.title or printable(self.path.name.removesuffix(self.extension))
+
+    @property
+    def follows(self) -> bool:
+        """Whether it takes its mask, face and transform from another series of its diffusion group."""
+        return self.diffusion is not None and self.diffusion.leader not in ("", self.name)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files, relative to the dataset, that its image is made from."""
+        parts = self.diffusion.made_of if self.diffusion else ()
+        return tuple(dict.fromkeys(file for part in parts for file in part.files)) or (self.relative,)
 
     @property
     def accepted(self) -> bool:
@@ -118,13 +157,31 @@ class Series:
 
 
 @dataclass(frozen=True)
+class LesionMask:
+    """A lesion mask and the series that it was drawn on.
+
+    Attributes
+    ----------
+    relative
+        Below the dataset's root, or `lesions:` and below the folder that was given.
+    series
+        Name of the series.
+    """
+
+    path: Path
+    relative: str
+    series: str
+
+
+@dataclass(frozen=True)
 class Session:
-    """The structural series of one visit of one participant; `session` is None where the dataset has no `ses-`."""
+    """The series of one visit of one participant; `session` is None where the dataset has no `ses-`."""
 
     subject: str
     session: str | None
     series: tuple[Series, ...]
     rejected: tuple[Series, ...]
+    lesions: tuple[LesionMask, ...] = ()
 
     @property
     def label(self) -> str:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from bids_app.exit_codes import IO_ERROR
 from bids_app.inputs.acceptance import name_rejection, rejection
 from bids_app.inputs.database import Database
+from bids_app.inputs.diffusion import DiffusionRule, with_groups
 from bids_app.inputs.errors import HeaderError, InputError
 from bids_app.inputs.filters import wanted
 from bids_app.inputs.headers import read_header
+from bids_app.inputs.lesions import with_lesions
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
 from bids_app.inputs.misplaced import misplaced_images
 from bids_app.inputs.participants import ages
@@ -83,6 +85,7 @@ class Walker:
         self._selection = selection
         self._ignored = Ignore.of(root)
         self._wanted_sessions = {label.removeprefix("ses-") for label in selection.sessions}
+        self._diffusion = DiffusionRule(root, selection.filters, selection.b_value)
         self._root_sidecars = self._sidecars(root)
         self._ages = ages(root) if selection.acceptance == "mr-rate" else {}
         self._database = (
@@ -121,11 +124,13 @@ class Walker:
         levels = [self._root_sidecars, self._sidecars(folder)]
         for label in labels:
             series = _one_of_a_name(sorted(self._series(subject, label, levels), key=lambda one: one.relative))
+            series = with_groups(series, self._diffusion)
             if series:
                 accepted = tuple(one for one in series if one.accepted)
                 rejected = tuple(one for one in series if not one.accepted)
                 name = None if label is None else printable(label)
-                yield Session(printable(subject), name, accepted, rejected)
+                session = Session(printable(subject), name, accepted, rejected)
+                yield with_lesions(session, self._root, self._selection.lesions)
 
     def _series(self, subject: str, session: str | None, levels: Sequence[Sequence[Sidecar]]) -> Iterator[Series]:
         folder = self._root / f"sub-{subject}"

@@ -15,6 +15,7 @@ from typing import Any
 import tomli_w
 
 from bids_app import __version__
+from bids_app.outputs.lesions_table import LESION_COLUMNS
 from bids_app.outputs.manifest import record_table
 from bids_app.outputs.scans_table import scans_dictionary
 from bids_app.outputs.series_table import COLUMNS
@@ -30,7 +31,10 @@ BIDSIGNORE = (
     "*_xfm.*",
     "*_series.tsv",
     "series.json",
+    "*_lesions.tsv",
+    "lesions.json",
     "group_*",
+    "group_maps/**",
     "qc_ratings.*",
     "*.html",
     "**/figures/**",
@@ -38,9 +42,9 @@ BIDSIGNORE = (
 
 #: Everything that a run at the participant level writes at the root, or below it for all participants.
 ROOT_FILES = (
-    "dataset_description.json", ".bidsignore", "README.md", "series.json", "scans.json", "participants.tsv",
-    "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml", "logs/manifest.json",
-    "qc_ratings.tsv", "qc_ratings.json",
+    "dataset_description.json", ".bidsignore", "README.md", "series.json", "lesions.json", "scans.json",
+    "participants.tsv", "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml",
+    "logs/manifest.json", "qc_ratings.tsv", "qc_ratings.json",
 )  # fmt: skip
 
 #: Names of folders that tell nothing of whose data they are; any other name is not written to the output.
@@ -64,6 +68,7 @@ Made by bids_app {version} from the dataset named in `dataset_description.json`.
 | `*_space-<contrast>_*` | on the grid of the session's reference |
 | `*_space-<atlas>_res-<mm>_*` | on the grid of the atlas |
 | `*_desc-brain<normaliser>_*` | intensities normalised, brain only |
+| `*_label-lesion_*_mask`, `*_lesions.tsv` | lesion masks that were given, in every space; their volumes and centres |
 | `*_series.tsv` | every image that was found and what became of it |
 | `*_scans.tsv` | quality of every series in numbers; `scans.json` says what each means |
 | `sub-*.html`, `group.html` | reports for the browser: pictures, numbers, what to look at |
@@ -109,6 +114,7 @@ def write_root_files(
         ".bidsignore": ("\n".join(BIDSIGNORE) + "\n").encode(),
         "README.md": _README.format(version=__version__).encode(),
         "series.json": json_bytes(COLUMNS),
+        "lesions.json": json_bytes(LESION_COLUMNS),
         "scans.json": json_bytes(scans_dictionary()),
         "docs/methods.md": methods.encode(),
         "logs/settings.toml": tomli_w.dumps(dict(settings)).encode(),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bids_app.outputs.lock import Locks
+from bids_app.outputs.names import FOLDERS
 from bids_app.outputs.writer import PARTIAL, remove_partial_files
 
 #: The lock on the files at the root of the output, which all runs share.
@@ -24,7 +25,7 @@ def remove_leftovers(output: Path, label: str) -> None:
     """Remove what is half-written of a session whose lock is held by us and in which nobody works any more."""
     data, logs = session_folders(label)
     with contextlib.suppress(OSError):  # an output that is read-only by now: the run says so elsewhere
-        for folder in (output / data, output / data / "anat", output / logs):
+        for folder in (output / data, *(output / data / name for name in FOLDERS), output / logs):
             remove_partial_files(folder)
 
 

@@ -14,8 +14,12 @@ ENTITY_ORDER: tuple[str, ...] = (
 )  # fmt: skip
 
 
+#: The folders of a session that derivatives lie in.
+FOLDERS = ("anat", "dwi")
+
+
 def file_name(
-    entities: Iterable[tuple[str, str]], added: Mapping[str, str], suffix: str, extension: str
+    entities: Iterable[tuple[str, str]], added: Mapping[str, str], suffix: str, extension: str, folder: str = "anat"
 ) -> PurePosixPath:
     """The path of a derivative below the dataset's root.
 
@@ -25,6 +29,8 @@ def file_name(
         The source series' entities, short keys (`("sub", "01")`); all of them are kept.
     added
         The product's own entities; they win over the series' ones.
+    folder
+        One of `FOLDERS`.
     """
     merged = {**dict(entities), **added}
     unknown = [key for key in merged if key not in ENTITY_ORDER]
@@ -34,7 +40,7 @@ def file_name(
         key for key in ordered if key not in ("sub", "ses") and key not in unknown
     ]  # fmt: skip
     name = "_".join(f"{key}-{merged[key]}" for key in ordered) + f"_{suffix}{extension}"
-    return session_folder(merged["sub"], merged.get("ses")) / "anat" / name
+    return session_folder(merged["sub"], merged.get("ses")) / folder / name
 
 
 def session_folder(subject: str, session: str | None) -> PurePosixPath:

@@ -16,6 +16,7 @@ from typing import Any
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
 from bids_app.outputs.manifest import record_table
+from bids_app.outputs.names import FOLDERS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
 _AGE = {
@@ -79,7 +80,8 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
     folder = source / f"sub-{subject}"
     name = f"sub-{subject}/sub-{subject}_sessions.tsv"
     sweep_root(output, (name,))
-    if not (output / f"sub-{subject}" / "anat").is_dir():  # else it is the manifest of a session, too, and of its lock
+    # else it is the manifest of a session, too, and of its lock
+    if not any((output / f"sub-{subject}" / name).is_dir() for name in FOLDERS):
         sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
     raw = {row.get("session_id", ""): row for row in _rows(folder / f"sub-{subject}_sessions.tsv")}
     rows = []

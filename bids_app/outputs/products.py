@@ -61,6 +61,7 @@ class Product:
 
 _BRAIN = {"label": "brain", "desc": SUFFIX}
 _FACE = {"label": "face", "desc": SUFFIX}
+_LESION = {"label": "lesion", "desc": SUFFIX}
 _SYNTH = {"seg": "synth", "desc": SUFFIX}
 _OUT: tuple[SpaceKind, ...] = ("isotropic", "reference", "atlas")
 
@@ -72,6 +73,8 @@ PRODUCTS: dict[str, Product] = {
                               fields={"Type": "Face"}),
     "defaced":        Product("deface", ("native",), {"desc": "defaced"}, SUFFIX, ("raw", "face_mask"), dtype=None,
                               stripped=False),
+    "lesion_mask":    Product("lesion", ("native",), _LESION, "mask", ("raw",), dtype="uint8",
+                              fields={"Type": "Lesion"}),
     "biasfield":      Product("bias", ("native",), {"desc": "biasfield"}, SUFFIX, ("raw", "brain_mask"),
                               stripped=False),
     "preproc":        Product("bias", ("native",), {"desc": "preproc"}, SUFFIX, ("defaced", "biasfield"),
@@ -94,6 +97,8 @@ PRODUCTS: dict[str, Product] = {
                               ("brain_mask",), dtype="uint8", fields={"Type": "Brain"}),
     "space_face_mask": Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, **_FACE}, "mask",
                               ("face_mask",), dtype="uint8", fields={"Type": "Face"}),
+    "space_lesion_mask": Product("resample", _OUT, {"space": SPACE, "res": RESOLUTION, **_LESION}, "mask",
+                              ("lesion_mask",), dtype="uint8", fields={"Type": "Lesion"}),
     "space_segmentation": Product("resample", ("reference", "atlas"), {"space": SPACE, "res": RESOLUTION, **_SYNTH},
                               "dseg", ("segmentation",), dtype="uint8"),
     "native_brain":   Product("resample", ("native",), {"desc": "brain"}, SUFFIX, ("preproc", "brain_mask"),

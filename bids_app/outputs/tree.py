@@ -92,7 +92,8 @@ def target(
     }
     entities = {key: value.format(**words) for key, value in row.entities.items()}
     entities = {key: value for key, value in entities.items() if value}
-    path = file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension)
+    folder = "dwi" if series.datatype == "dwi" else "anat"
+    path = file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension, folder)
     is_transform = row.suffix == "xfm"
     sidecar: dict[str, Any] = {"Sources": _sources(row.sources, series, transforms)}
     if masked_by is not None and masked_by is not series:
@@ -107,12 +108,26 @@ def target(
     sidecar.update(row.fields)
     if stripped is not None:
         sidecar.update(acquisition_fields(series.metadata))
+        sidecar.update(_diffusion_fields(product, series))
     return Target(product, path, row.dtype, sidecar)
 
 
-def raw_uri(series: Series) -> str:
-    """The BIDS URI of a raw file."""
-    return f"bids:raw:{series.relative}"
+def _diffusion_fields(product: str, series: Series) -> dict[str, Any]:
+    """What a diffusion image's sidecar says of it; the scanner's own ADC keeps its unit in the defaced image only."""
+    part = series.diffusion
+    if part is None:
+        return {}
+    result: dict[str, Any] = {} if part.b_value is None else {"DiffusionBValue": round(part.b_value, 3)}
+    if part.role == "adc" and (part.made_of or product != "defaced"):
+        result["Units"] = "mm^2/s"
+    if part.made_of:
+        result["Formula"] = "ADC = -ln(trace / b0) / b, 0 where the trace is brighter than the b0 image"
+    return result
+
+
+def raw_uris(series: Series) -> list[str]:
+    """The BIDS URIs of the raw files of a series: one, but for an ADC that is computed from two."""
+    return [f"bids:raw:{file}" for file in series.files]
 
 
 def output_uri(path: PurePosixPath) -> str:
@@ -122,8 +137,10 @@ def output_uri(path: PurePosixPath) -> str:
 
 def _sources(names: tuple[str, ...], series: Series, transforms: tuple[PurePosixPath, ...]) -> list[str]:
     """BIDS URIs of the direct parents."""
-    uris = [raw_uri(series) if name == "raw" else output_uri(target(name, series).path) for name in names]
+    uris: list[str] = []
+    for name in names:
+        uris += raw_uris(series) if name == "raw" else [output_uri(target(name, series).path)]
     return uris + [output_uri(path) for path in transforms]
 
 
-__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "raw_uri", "target"]
+__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "raw_uris", "target"]

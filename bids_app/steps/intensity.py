@@ -27,6 +27,9 @@ _LOWER_PERCENT, _UPPER_PERCENT = 1.0, 99.0
 _STRIPE_HALF_WIDTH = 0.05  # Shinohara 2014: tau, in quantiles on each side of the mode
 _RARE = 0.2  # a last mode lower than this share of the highest is the tail (vessels, contrast agent), not white matter
 _BINS = 512
+# Of a two-Gaussian fit: the least share of the histogram that is a peak, how far two peaks are apart at least (in SD of
+# the wider one), and how far the histogram's mode may be from the higher peak (in its SD).
+_LEAST_PEAK, _LEAST_APART, _FARTHEST_MODE = 0.005, 0.25, 1.0
 #: Landmarks of Nyul, Udupa & Zhang 2000: the ends of the intensity of interest and the deciles between.
 NYUL_PERCENTS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 
@@ -163,8 +166,10 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     """The higher peak of f(x) = a1 exp(-((x - b1) / c1)^2) + a2 exp(-((x - b2) / c2)^2), fitted to the histogram.
 
     With this formula a peak's standard deviation is c / sqrt(2), less what the smoothing of the histogram adds. Where
-    the fit fails or leaves the histogram, the mode and the scaled median absolute deviation from it are taken, and
-    `fallback` is 1.
+    the fit fails, leaves the histogram or is not two-peaked (see `_two_peaked`), the mode and the scaled median
+    absolute deviation from it are taken, and `fallback` is 1.
+
+    After Liu et al. 2023 (doi:10.1038/s41597-023-02457-9), whose higher peak of a DWI is the brain's tissue.
     """
     from scipy.optimize import curve_fit
 
@@ -200,7 +205,7 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     higher = best[:3] if best[0] >= best[3] else best[3:]
     variance = higher[2] ** 2 / 2 - bandwidth**2  # the smoothing widened a Gaussian by its own variance
     at_bound = not narrowest * 1.01 < higher[2] < widest * 0.99 or not low < higher[1] < high
-    if at_bound or variance <= 0:
+    if at_bound or variance <= 0 or not _two_peaked(best, higher, mode):
         return {"shift": mode, "scale": robust, "fallback": 1.0}
     return {
         "shift": float(higher[1]),
@@ -208,6 +213,22 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
         "gaussians": [float(number) for number in best],
         "fallback": 0.0,
     }
+
+
+def _two_peaked(fitted: _Values, higher: _Values, mode: float) -> bool:
+    """Whether a fit says more than its histogram's mode does.
+
+    It does not where one Gaussian does nearly all of the work, where the two lie upon one another, or where together
+    they make a mode that is neither's (two halves of one peak).
+    """
+    (a1, b1, c1), (a2, b2, c2) = fitted[:3], fitted[3:]
+    share = a1 * c1 / (a1 * c1 + a2 * c2)
+    if not _LEAST_PEAK <= share <= 1 - _LEAST_PEAK:
+        return False
+    wider = max(c1, c2) / np.sqrt(2)
+    if abs(b1 - b2) < _LEAST_APART * wider:
+        return False
+    return abs(higher[1] - mode) <= _FARTHEST_MODE * higher[2] / np.sqrt(2)
 
 
 _FITS: Mapping[str, Callable[[_Values], _Parameters]] = {

@@ -25,7 +25,7 @@ class Extraction:
     Attributes
     ----------
     method
-        "hd-bet", "synth", "template" or "precomputed".
+        "hd-bet", "synth", "template", "precomputed" or "shared" (the one of its diffusion group).
     content
         Hash of the weights or of the given mask: part of the key of the mask.
     reason
@@ -105,6 +105,8 @@ class RunContext:
         from bids_app.inputs.content import file_sha256
         from bids_app.steps.brain_mask.hd_bet import trained_on
 
+        if series.follows:
+            return Extraction("shared", version="1", reason="one mask serves all images of an acquisition")
         given = self.given_masks.get(series.name)
         if given is not None:
             return Extraction("precomputed", file_sha256(given), "1", "a mask was given", mask=given)
@@ -115,12 +117,22 @@ class RunContext:
 
 def step_versions() -> dict[str, str]:
     """The version of every step: a change of it makes finished work count as unfinished."""
-    from bids_app.steps import bias_field, deface, face_check, intensity, quality, registration, resampling
+    from bids_app.steps import (
+        bias_field,
+        deface,
+        face_check,
+        intensity,
+        lesions,
+        quality,
+        registration,
+        resampling,
+    )
     from bids_app.steps.brain_mask import synth
 
     return {
         "mask": "1",  # the methods' own versions are part of the parameters
         "deface": f"{deface.VERSION}/{face_check.VERSION}",
+        "lesion": lesions.VERSION,
         "bias": bias_field.VERSION,
         "coregister": registration.VERSION,
         "atlas": registration.VERSION,

@@ -28,6 +28,7 @@ SECONDS = {
     "mask": 20.0,
     "segment": 15.0,  # a guess
     "deface": 2.0,
+    "lesion": 0.5,
     "bias": 4.0,
     "coregister": 4.0,
     "atlas": 8.0,
@@ -97,6 +98,8 @@ def _seconds(task: Task, context: RunContext) -> float:
     extraction = context.extraction_for(task.series)
     if task.step == "mask" and extraction.method == "hd-bet":
         return _HD_BET_SECONDS[extraction.device.split(":")[0]] * (8 if extraction.mirroring else 1)
+    if task.step == "mask" and extraction.method == "shared":
+        return SECONDS["lesion"]
     if task.step == "mask" and extraction.method == "synth":
         return _SYNTH_SECONDS
     return SECONDS[task.step]
@@ -142,9 +145,12 @@ def _lines(session: Session, plan: SessionPlan, context: RunContext) -> Iterator
         mark = "reference" if chosen else "series"
         why = f" (rule: {plan.reference.rule})" if chosen and plan.reference else f" ({ranks.get(series.name, '')})"
         mask = context.extraction_for(series).method
-        yield f"  {mark:<9}  {series.relative}{why if why != ' ()' else ''}, mask: {mask}"
+        title = f" as {series.name}" if series.title else ""
+        yield f"  {mark:<9}  {series.relative}{title}{why if why != ' ()' else ''}, mask: {mask}"
     for series in plan.session.rejected:
-        yield f"  rejected   {series.relative}: {series.rejection}"
+        yield f"  rejected   {series.relative}{f' as {series.name}' if series.title else ''}: {series.rejection}"
+    for lesion in plan.session.lesions:
+        yield f"  lesion     {lesion.relative}: drawn on {lesion.series}"
 
 
 def _total(plans: list[SessionPlan], context: RunContext, console: Console) -> None:

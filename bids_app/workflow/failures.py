@@ -60,11 +60,10 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
 
 def unusable_series(session: Session, inputs: Mapping[str, InputRecord]) -> list[Failure]:
     """Series whose header was good and whose content was not: an error of the dataset, told at the end of the run."""
-    return [
-        Failure(session.label, series.name, "read", inputs[series.relative].problem or "")
-        for series in session.series
-        if inputs[series.relative].problem
-    ]
+    found = [(series.name, "read", series.relative) for series in session.series]
+    found += [(lesion.series, "lesion", lesion.relative) for lesion in session.lesions]
+    problems = {(name, step, file): inputs[file].problem for name, step, file in found if file in inputs}
+    return [Failure(session.label, name, step, problem) for (name, step, _), problem in problems.items() if problem]
 
 
 def messages_by_series(failures: Mapping[str, Failure]) -> dict[str, str]:
@@ -145,6 +144,7 @@ def _write(where: Path, texts: Iterable[str], session: Session, settings: Settin
         settings.output_dir: "OUTPUT_DIR",
         work: "WORK",
         settings.masks: "MASKS",
+        settings.lesions: "LESIONS",
         settings.hd_bet_weights: "WEIGHTS",
         settings.app_home: "APP_HOME",
         settings.templateflow_home: "TEMPLATEFLOW_HOME",

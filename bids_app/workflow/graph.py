@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MEMORY_GB = {
     "mask": 2.0,
     "deface": 2.0,
+    "lesion": 1.0,
     "bias": 1.5,
     "coregister": 1.5,
     "atlas": 1.5,
@@ -84,9 +85,9 @@ def hd_bet_memory_gb(extraction: Extraction) -> float:
 def _node(task: Task, context: RunContext, failures: Path) -> Node:
     from nipype.pipeline.engine import Node
 
-    from bids_app.workflow.interfaces import INTERFACES
+    from bids_app.workflow.interfaces import interface_of
 
-    interface = INTERFACES[task.step](task=task, context=context, failures=str(failures))
+    interface = interface_of(task)(task=task, context=context, failures=str(failures))
     return Node(
         interface,
         name=node_name(task.name),

@@ -59,8 +59,9 @@ def check_folders(settings: Settings) -> None:
             )
     except (OSError, ValueError, AttributeError):
         pass
-    if settings.masks is not None and not settings.masks.is_dir():
-        raise SetupError(f"--masks {settings.masks}: no such folder", NO_INPUT)
+    for option, folder in (("--masks", settings.masks), ("--lesions", settings.lesions)):
+        if folder is not None and not folder.is_dir():
+            raise SetupError(f"{option} {folder}: no such folder", NO_INPUT)
 
 
 def create_output(settings: Settings) -> None:

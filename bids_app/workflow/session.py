@@ -8,14 +8,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bids_app.inputs.content import check_content, file_sha256
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.headers import unreadable
-from bids_app.inputs.series import Session
+from bids_app.inputs.lesions import check_lesion
+from bids_app.inputs.series import Series, Session
 from bids_app.outputs.leftovers import remove_leftovers
+from bids_app.outputs.lesions_table import write_lesions_table
 from bids_app.outputs.manifest import (
     InputRecord,
     damaged_files,
@@ -82,9 +85,11 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
     where = manifest_path(context.settings.output_dir, session.subject, session.session)
     manifest = read_manifest(where)
     try:
-        for series in session.series:
-            record = manifest.inputs.get(series.relative)
-            if record is None or record.problem or record.stamp != stamp_of(series.path, record.sha256):
+        read = [(one.relative, one.path) for one in session.series]
+        read += [(one.relative, one.path) for one in session.lesions]
+        for relative, path in read:
+            record = manifest.inputs.get(relative)
+            if record is None or record.problem or record.stamp != stamp_of(path, record.sha256):
                 return None
         plan = plan_session(session, manifest.inputs, manifest, context)
     except (OSError, InputError):
@@ -174,6 +179,7 @@ def _close(
     name, content = write_series_table(plan.session, plan.reference, manifest, messages, output)
     record_table(where, name, content)
     record_table(where, *write_scans_table(plan.session, manifest, output))
+    record_table(where, *write_lesions_table(plan.session, manifest, output))
 
 
 def _result(
@@ -208,20 +214,35 @@ def inspect_inputs(session: Session, known: Mapping[str, InputRecord]) -> dict[s
 
     What could not be used is read again: the trouble may have been the disk's or the memory's.
     """
-    result = {}
+    result: dict[str, InputRecord] = {}
     for series in session.series:
-        record = known.get(series.relative)
-        try:
-            if record is None or record.problem or record.stamp != stamp_of(series.path, record.sha256):
-                _, problem = check_content(series)
-                content = file_sha256(series.path)
-                record = InputRecord(stamp_of(series.path, content), content, problem)
-        except OSError as error:  # it went away or broke since the walk
-            record = InputRecord("", "", unreadable(error))
-        except MemoryError:
-            record = InputRecord("", "", "it does not fit into the memory; use a machine with more, or fewer --nprocs")
-        result[series.relative] = record
+        if series.relative not in result:  # a 4-D file is more than one series
+            check = partial(_problem_of, series)
+            result[series.relative] = _inspected(series.path, known.get(series.relative), check)
+    by_name = {series.name: series for series in session.series}
+    for lesion in session.lesions:
+        series = by_name[lesion.series]
+        if all(result[file].problem is None for file in series.files if file in result):
+            check = partial(check_lesion, lesion, series)
+            result[lesion.relative] = _inspected(lesion.path, known.get(lesion.relative), check)
     return result
+
+
+def _problem_of(series: Series) -> str | None:
+    return check_content(series)[1]
+
+
+def _inspected(path: Path, record: InputRecord | None, check: Callable[[], str | None]) -> InputRecord:
+    try:
+        if record is None or record.problem or record.stamp != stamp_of(path, record.sha256):
+            problem = check()
+            content = file_sha256(path)
+            record = InputRecord(stamp_of(path, content), content, problem)
+    except OSError as error:  # it went away or broke since the walk
+        record = InputRecord("", "", unreadable(error))
+    except MemoryError:
+        record = InputRecord("", "", "it does not fit into the memory; use a machine with more, or fewer --nprocs")
+    return record
 
 
 def _not_needed_to_measure(plan: SessionPlan, context: RunContext, scratch: _Scratch) -> frozenset[str]:

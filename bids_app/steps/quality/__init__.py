@@ -10,6 +10,7 @@ from .alignment import Fixed, measure_atlas, measure_reference
 from .collect import CannotMeasureError, Measured
 from .flags import flags
 from .series import Head, carried_priors, measure_bias, measure_image, measure_intensities, measure_shape
+from .template_fit import Template, measure_template_fit
 
 __all__ = [
     "VERSION",
@@ -17,6 +18,7 @@ __all__ = [
     "Fixed",
     "Head",
     "Measured",
+    "Template",
     "carried_priors",
     "flags",
     "measure_atlas",
@@ -25,6 +27,7 @@ __all__ = [
     "measure_intensities",
     "measure_reference",
     "measure_shape",
+    "measure_template_fit",
 ]
 
 VERSION = "1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .shapes import FACES
+from .template_fit import GAMMA_ISBM_RANGE, GAMMA_OSBM_RANGE
 
 #: Brain volume in ml that is plausible where all of the brain is in the field of view: from small children's to above
 #: the largest adults' (about 900 to 1,800; a mask that took the skull in has more, one that lost a lobe less).
@@ -25,6 +26,10 @@ LEAST_MASK_DICE = 0.92
 LEAST_NMI = 1.03
 #: Share of a strip of 5 mm beside the reference's brain edge that a well-aligned brain does not exceed.
 MOST_GAMMA = 0.3
+#: How far a computed ADC may be from the scanner's own: another b-value than the one given (1000 for 2500) is more;
+#: a scanner that fits all its directions, or subtracts noise, less.
+MOST_ADC_RATIO = 1.15
+LEAST_ADC_CORRELATION = 0.9
 
 
 def flags(numbers: Mapping[str, float | None]) -> list[str]:
@@ -54,6 +59,22 @@ def flags(numbers: Mapping[str, float | None]) -> list[str]:
         gamma = value(f"coregister_gamma_{name}")
         if gamma is not None and gamma > MOST_GAMMA:
             result.append(f"the brain {what} the reference's after co-registration ({gamma:.0%} of the edge)")
+    for name, what, (_, most) in (
+        ("osbm", "reaches beyond", GAMMA_OSBM_RANGE),
+        ("isbm", "leaves gaps in", GAMMA_ISBM_RANGE),
+    ):
+        gamma = value(f"template_gamma_{name}")
+        if gamma is not None and gamma > most:
+            result.append(
+                f"the brain {what} the atlas' more than in any of 2,888 acute strokes ({gamma:.2f}, up to {most:.2f})"
+            )
+    ratio, alike = value("adc_scanner_ratio"), value("adc_scanner_correlation")
+    if ratio is not None and not 1 / MOST_ADC_RATIO <= ratio <= MOST_ADC_RATIO:
+        result.append(f"the computed ADC is {ratio:.2f} times the scanner's: look at --b-value")
+    if alike is not None and alike < LEAST_ADC_CORRELATION:
+        result.append(f"the computed ADC does not follow the scanner's (correlation {alike:.2f})")
+    if value("gaussianmixture_fallback"):
+        result.append("its histogram has not two peaks: gaussianmixture took the mode and a robust spread")
     if cut:
         sides = " and ".join(_SIDES[face] for face in cut)
         result.append(f"the brain touches the {sides} edge of the field of view")

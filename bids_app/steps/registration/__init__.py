@@ -14,7 +14,7 @@ from bids_app.steps.images import Image
 from bids_app.steps.registration.credible import judge, problem_of
 from bids_app.steps.registration.engine import load_ants, optimise
 from bids_app.steps.registration.files import read_transform, write_transform
-from bids_app.steps.registration.pair import MASK_MARGIN_MM, prepare
+from bids_app.steps.registration.pair import MASK_MARGIN_MM, leave_out, prepare
 from bids_app.steps.registration.plan import FIRST, RETRY, Kind
 from bids_app.steps.registration.result import Registration, RegistrationError
 from bids_app.steps.registration.start import find_start
@@ -39,6 +39,8 @@ def register(
     kind: Kind,
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    fixed_lesion: Image | None = None,
+    moving_lesion: Image | None = None,
     margin_mm: float = MASK_MARGIN_MM,
     seed: int = 0,
     threads: int = 1,  # noqa: ARG001 (see below)
@@ -51,6 +53,9 @@ def register(
         Conformed images, bias-corrected where possible.
     fixed_mask, moving_mask
         Brain masks on the grids of their images. The fixed one, dilated, says where the metric is sampled.
+    fixed_lesion, moving_lesion
+        Masks of what is left out of the metric (cost-function masking, Brett et al. 2001, doi:10.1006/nimg.2001.0845),
+        each in the world of its image, on any grid.
     margin_mm
         How far the fixed mask is dilated for the metric.
     seed, threads
@@ -66,6 +71,7 @@ def register(
     problem = ""
     for attempt, plan in enumerate((FIRST, RETRY), start=1):
         pair = prepare(fixed, moving, fixed_mask, moving_mask, margin_mm, plan)
+        pair = leave_out(pair, fixed_lesion, moving_lesion, plan)
         start = find_start(pair, plan)
         try:
             transform, inverse = optimise(pair, start, kind, plan, seed)

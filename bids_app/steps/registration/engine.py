@@ -51,10 +51,10 @@ def optimise(
     from ants.internal import get_lib_fn, process_arguments
 
     images = to_ants(pair.fixed), to_ants(pair.moving)  # named here because ANTs gets their addresses only
-    mask = pair.metric_mask if plan.use_fixed_mask else None
-    ants_mask = to_ants(mask).clone("unsigned char") if mask is not None else None
+    masks = (pair.metric_mask if plan.use_fixed_mask or pair.fixed_lesion else None, pair.moving_metric_mask)
+    ants_masks = [to_ants(mask).clone("unsigned char") if mask is not None else None for mask in masks]
     fixed, moving = process_arguments(list(images))
-    where = process_arguments([ants_mask])[0] if ants_mask is not None else "NA"
+    where, moving_where = (process_arguments([mask])[0] if mask is not None else "NA" for mask in ants_masks)
     with tempfile.TemporaryDirectory(prefix="registration-") as folder:
         prefix, initial = f"{folder}/out", f"{folder}/start.mat"
         write_transform(start, Path(initial))
@@ -67,7 +67,7 @@ def optimise(
             *("-o", prefix),
         ]
         for stage in _stages(kind, plan, f"{fixed},{moving}", sampling(pair, plan)):
-            arguments += [*stage, "-x", f"[{where},NA]"]
+            arguments += [*stage, "-x", f"[{where},{moving_where}]"]
         status = get_lib_fn("antsRegistration")(arguments)
         if status != 0 or not Path(f"{prefix}0GenericAffine.mat").is_file():
             raise RegistrationError(f"antsRegistration stopped with status {status}")
@@ -105,7 +105,7 @@ def _stages(kind: Kind, plan: Plan, images: str, share: float) -> list[list[str]
 
 def sampling(pair: Pair, plan: Plan) -> float:
     """The share of the fixed voxels that the linear metric looks at."""
-    whole = pair.metric_mask is None or not plan.use_fixed_mask
+    whole = pair.metric_mask is None or not (plan.use_fixed_mask or pair.fixed_lesion)
     voxels = (
         pair.fixed.shape[0] * pair.fixed.shape[1] * pair.fixed.shape[2] if whole else mask_of(pair.metric_mask).sum()
     )

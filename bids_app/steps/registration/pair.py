@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bids_app.steps.images import Image, array_of, from_itk, like, mask_of, spacing_mm, to_itk
 from bids_app.steps.registration.plan import Plan
 from bids_app.steps.registration.result import RegistrationError
+from bids_app.steps.resampling import Grid, resample
 
 MASK_MARGIN_MM = 5.0  # the brain's edge against CSF and skull guides too
 _CROP_MARGIN_MM = 20.0  # room for the moving brain to fall outside the fixed mask
@@ -24,7 +25,9 @@ class Pair:
     moving: Image
     fixed_mask: Image | None
     moving_mask: Image | None
-    metric_mask: Image | None  # the fixed mask, dilated: where the metric is sampled
+    metric_mask: Image | None  # the fixed mask, dilated, without a lesion: where the metric is sampled
+    moving_metric_mask: Image | None = None  # all of the moving image but its lesion; None where it has none
+    fixed_lesion: bool = False  # whether a lesion was taken out of `metric_mask`
 
 
 def prepare(
@@ -43,6 +46,37 @@ def prepare(
     if fixed_mask is not None:
         metric_mask = like(_dilated(mask_of(fixed_mask), spacing_mm(fixed), margin_mm).astype(np.uint8), fixed)
     return Pair(fixed, moving, fixed_mask, moving_mask, metric_mask)
+
+
+def leave_out(pair: Pair, fixed_lesion: Image | None, moving_lesion: Image | None, plan: Plan) -> Pair:
+    """The pair with the lesions taken out of where the metric looks.
+
+    Raises
+    ------
+    RegistrationError
+        Nothing is left of the fixed image to be registered by.
+    """
+    if fixed_lesion is not None and _shows(fixed_lesion):
+        where = mask_of(pair.metric_mask) if pair.metric_mask is not None and plan.use_fixed_mask else None
+        where = np.ones(pair.fixed.shape, bool) if where is None else where
+        left = where & ~_on(fixed_lesion, pair.fixed)
+        if not left.any():
+            raise RegistrationError("the lesion mask covers all of the brain: nothing is left to align it by")
+        pair = replace(pair, metric_mask=like(left.astype(np.uint8), pair.fixed), fixed_lesion=True)
+    if moving_lesion is not None and _shows(moving_lesion):
+        left = ~_on(moving_lesion, pair.moving)
+        pair = replace(pair, moving_metric_mask=like(left.astype(np.uint8), pair.moving))
+    return pair
+
+
+def _shows(lesion: Image) -> bool:
+    return bool(mask_of(lesion).any())
+
+
+def _on(lesion: Image, image: Image) -> NDArray[np.bool_]:
+    """A lesion on the grid of a work image, where it takes at least half of a voxel."""
+    share = resample(like(mask_of(lesion).astype(np.float32), lesion), Grid.of(image))
+    return array_of(share) >= 0.5
 
 
 def _work_image(image: Image, mask: Image | None, work_mm: float) -> tuple[Image, Image | None]:

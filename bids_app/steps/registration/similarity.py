@@ -23,6 +23,8 @@ def measure_at(pair: Pair, mm: float) -> tuple[Any, sitk.Image, sitk.Image]:
     method.SetNumberOfThreads(1)  # as for ANTs: the same sums in the same order
     if pair.metric_mask is not None:
         method.SetMetricFixedMask(sitk.Cast(_shrunk(pair.metric_mask, mm) >= 0.5, sitk.sitkUInt8))
+    if pair.moving_metric_mask is not None:
+        method.SetMetricMovingMask(sitk.Cast(_shrunk(pair.moving_metric_mask, mm) >= 0.5, sitk.sitkUInt8))
     return method, _shrunk(pair.fixed, mm), _shrunk(pair.moving, mm)
 
 

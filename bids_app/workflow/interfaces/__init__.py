@@ -1,17 +1,20 @@
 """Nipype interfaces, one for each step. No science, no names."""
 
 from bids_app.workflow.interfaces.base import StepInterface
+from bids_app.workflow.interfaces.diffusion import LesionMask, MeasureMap, SharedBias, SharedDeface, SharedMask
 from bids_app.workflow.interfaces.measure import Measure
 from bids_app.workflow.interfaces.native import Bias, Deface, Mask, Segment
 from bids_app.workflow.interfaces.registration import Atlas, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
+from bids_app.workflow.plan import Task
 
-__all__ = ["INTERFACES", "StepInterface"]
+__all__ = ["INTERFACES", "StepInterface", "interface_of"]
 
 #: The interface of each step.
 INTERFACES: dict[str, type[StepInterface]] = {
     "mask": Mask,
     "deface": Deface,
+    "lesion": LesionMask,
     "bias": Bias,
     "coregister": Coregister,
     "atlas": Atlas,
@@ -20,3 +23,16 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "segment": Segment,
     "measure": Measure,
 }
+
+#: Those of an image that takes mask, face and bias field from another one of its diffusion group.
+_OF_FOLLOWERS: dict[str, type[StepInterface]] = {"mask": SharedMask, "deface": SharedDeface, "bias": SharedBias}
+
+
+def interface_of(task: Task) -> type[StepInterface]:
+    """The interface that does a task."""
+    part = task.series.diffusion
+    if part is not None and part.role == "adc" and task.step == "measure":
+        return MeasureMap
+    if task.series.follows and task.step in _OF_FOLLOWERS:
+        return _OF_FOLLOWERS[task.step]
+    return INTERFACES[task.step]

@@ -13,8 +13,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, DynamicTraitedSpec, traits
+from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
 
+from bids_app.inputs.diffusion_images import load_series
 from bids_app.outputs.manifest import manifest_path
 from bids_app.outputs.publish import Piece, publish
 from bids_app.steps import images
@@ -30,6 +31,14 @@ class StepInputSpec(BaseInterfaceInputSpec):
     task = traits.Any(mandatory=True)
     context = traits.Any(mandatory=True)
     failures = traits.Str(mandatory=True, desc="folder for the message of a failed task")
+
+
+class LesionInputSpec(StepInputSpec):
+    """Of a step that leaves a lesion out: the mask, and the transforms between the series and the lesion's image."""
+
+    lesion = File(exists=True)
+    lesion_from_series = File(exists=True, desc="of the reference to the series; its inverse is taken")
+    lesion_to_drawn_on = File(exists=True, desc="of the reference to the series that the lesion was drawn on")
 
 
 class StepInterface(BaseInterface):
@@ -76,16 +85,38 @@ class StepInterface(BaseInterface):
     # what the subclasses share
 
     def raw(self) -> Any:
-        """The series' image as the scanner wrote it."""
-        return nib.load(self.task.series.path)
+        """The series' image as the scanner wrote it, or as it is computed from what the scanner wrote."""
+        return load_series(self.task.series)
 
     def computing(self) -> dict[str, Any]:
         """Seed and threads of a step."""
         return {"seed": self.context.settings.random_seed, "threads": self.context.settings.omp_nthreads}
 
+    def lesion_on(self, grid: Any) -> Image | None:
+        """The lesion on a grid in the series' own world, nearest neighbour; None where the task was given none."""
+        from bids_app.steps.registration import read_transform
+        from bids_app.steps.resampling import Grid, resample_mask
+
+        path = getattr(self.inputs, "lesion", None)
+        if not isinstance(path, str):
+            return None
+        way = []
+        if isinstance(self.inputs.lesion_from_series, str):
+            way.append(read_transform(Path(self.inputs.lesion_from_series)).GetInverse())
+        if isinstance(self.inputs.lesion_to_drawn_on, str):
+            way.append(read_transform(Path(self.inputs.lesion_to_drawn_on)))
+        return resample_mask(stored(path), Grid.of(grid), way)
+
+    def without_lesion(self, mask: Image) -> Image:
+        """A brain mask in the series' own space less the lesion."""
+        from bids_app.steps.lesions import without
+
+        lesion = self.lesion_on(mask)
+        return mask if lesion is None else without(mask, images.mask_of(lesion))
+
     def said(self, method: str, **facts: Any) -> dict[str, Any]:
         """The sidecar's account of how a file was made."""
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content")
+        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content", "masks")
         parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
         version = self.context.versions[self.task.step]
         return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **titled(parameters), **facts}}

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import AtlasSpace
-from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInterface, conformed, conformed_mask
 
 
-class MeasureInputSpec(StepInputSpec):
+class MeasureInputSpec(LesionInputSpec):
     brain_mask = File(exists=True, mandatory=True)
     biasfield = File(exists=True)
     segmentation = File(exists=True)
@@ -51,6 +51,9 @@ class Measure(StepInterface):
             quality.measure_atlas(measured, head, self._atlas())
         else:
             quality.measure_reference(measured, head, self._reference())
+        part = self.task.series.diffusion
+        if part is not None and part.role == "b0":
+            quality.measure_template_fit(measured, head, self._template())
         quality.measure_intensities(measured, head, self._normalizer())
         facts: dict[str, Any] = dict(measured.numbers)
         return {}, {**facts, "not_measured": measured.reasons} if measured.reasons else facts
@@ -104,6 +107,20 @@ class Measure(StepInterface):
         ventricles = maps.ventricles if maps else None
         return quality.Fixed(*load_space(atlas.finest), read_transform(Path(transform)), ventricles)
 
+    def _template(self) -> Any:
+        """The atlas that a b0 image is held against, whether it is the reference or goes through it."""
+        from bids_app.assets import load_space
+        from bids_app.assets.tissue_maps import tissue_maps
+        from bids_app.steps import quality
+        from bids_app.steps.registration import read_transform
+
+        atlas, to_atlas, to_reference = self._first_atlas(), self._given("to_atlas"), self._given("to_reference")
+        if atlas is None or not to_atlas:
+            return "it is not aligned with an atlas"
+        maps = tissue_maps(atlas.space)
+        way = [read_transform(Path(path)) for path in (to_atlas, to_reference) if path]
+        return quality.Template(load_space(atlas.finest)[1], maps.ventricles if maps else None, way)
+
     def _normalizer(self) -> Callable[[Image, Image], Callable[[NDArray[Any]], NDArray[Any]]] | None:
         """What fits the first normalisation that was asked for."""
         from bids_app.steps.intensity import fit
@@ -111,7 +128,8 @@ class Measure(StepInterface):
         method = self.task.parameters["normalize"]
         if method is None:
             return None
-        return lambda image, mask: fit(method, image, mask, contrast=self.task.series.contrast).apply
+        contrast = self.task.series.contrast
+        return lambda image, mask: fit(method, image, self.without_lesion(mask), contrast=contrast).apply
 
     def _first_atlas(self) -> AtlasSpace | None:
         return self.context.spaces[0] if self.context.spaces else None

@@ -15,7 +15,7 @@ from bids_app.outputs.manifest import TaskRecord, manifest_path, record_task
 from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed_mask
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInputSpec, StepInterface, conformed_mask
 
 if TYPE_CHECKING:
     from bids_app.steps.face_check import FaceCheck
@@ -97,7 +97,7 @@ class Deface(StepInterface):
         record_task(output, manifest, self.task.name, TaskRecord("a face is left", self.task.parents, (), facts))
 
 
-class BiasInputSpec(StepInputSpec):
+class BiasInputSpec(LesionInputSpec):
     image = File(exists=True, desc="the defaced image; the raw one is taken when there is none")
     brain_mask = File(exists=True, mandatory=True)
 
@@ -110,9 +110,8 @@ class Bias(StepInterface):
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         from bids_app.steps import bias_field
 
-        path = self.inputs.image if isinstance(self.inputs.image, str) else self.task.series.path
-        stored = nib.load(path)
-        image, mask = images.conform(stored), conformed_mask(self.inputs.brain_mask)
+        stored: Any = nib.load(self.inputs.image) if isinstance(self.inputs.image, str) else self.raw()
+        image, mask = images.conform(stored), self.without_lesion(conformed_mask(self.inputs.brain_mask))
         settings = bias_field.n4_settings(self.task.series.contrast, self.task.series.contrast_agent)
         field = bias_field.bias_field(image, mask, settings, threads=self.context.settings.omp_nthreads)
         corrected = bias_field.correct(image, field)

@@ -8,14 +8,15 @@ import numpy as np
 from nipype.interfaces.base import File
 
 from bids_app.steps import images
-from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask, titled
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInterface, conformed, conformed_mask, stored, titled
 
 
-class CoregisterInputSpec(StepInputSpec):
+class CoregisterInputSpec(LesionInputSpec):
     image = File(exists=True, mandatory=True)
     brain_mask = File(exists=True, mandatory=True)
     reference_image = File(exists=True, mandatory=True)
     reference_brain_mask = File(exists=True, mandatory=True)
+    reference_lesion = File(exists=True)
 
 
 class Coregister(StepInterface):
@@ -26,17 +27,23 @@ class Coregister(StepInterface):
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         from bids_app.steps.registration import register
 
+        moving = conformed(self.inputs.image)
+        fixed_lesion = self.inputs.reference_lesion
+        lesions = (stored(fixed_lesion) if isinstance(fixed_lesion, str) else None, self.lesion_on(moving))
         result = register(
-            conformed(self.inputs.reference_image), conformed(self.inputs.image), kind="rigid",
+            conformed(self.inputs.reference_image), moving, kind="rigid",
             fixed_mask=conformed_mask(self.inputs.reference_brain_mask),
-            moving_mask=conformed_mask(self.inputs.brain_mask), **self.computing(),
+            moving_mask=conformed_mask(self.inputs.brain_mask), fixed_lesion=lesions[0], moving_lesion=lesions[1],
+            **self.computing(),
         )  # fmt: skip
         facts = _registration_facts(result)
         said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
+        if any(lesion is not None for lesion in lesions):
+            said["Method"]["LesionLeftOut"] = True
         return {"to_reference": (result.transform, said)}, facts
 
 
-class AtlasInputSpec(StepInputSpec):
+class AtlasInputSpec(LesionInputSpec):
     image = File(exists=True, mandatory=True)
     brain_mask = File(exists=True, mandatory=True)
 
@@ -55,12 +62,15 @@ class Atlas(StepInterface):
         mask = conformed_mask(self.inputs.brain_mask)
         moving = conformed(self.inputs.image)
         moving = images.like(np.where(images.mask_of(mask), images.array_of(moving), 0), moving)
+        lesion = self.lesion_on(moving)
         result = register(
             brain, moving, kind=self.context.settings.atlas_registration, fixed_mask=brain_mask, moving_mask=mask,
-            **self.computing(),
+            moving_lesion=lesion, **self.computing(),
         )  # fmt: skip
         facts = _registration_facts(result)
         said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
+        if lesion is not None:
+            said["Method"]["LesionLeftOut"] = True
         made: dict[str, Any] = {"to_atlas": (result.transform, said)}
         if "from_atlas" in self.task.targets:
             made["from_atlas"] = (result.inverse, said)

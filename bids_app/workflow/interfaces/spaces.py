@@ -10,10 +10,11 @@ from nipype.interfaces.base import File
 
 from bids_app.steps import images
 from bids_app.steps.images import Image
-from bids_app.workflow.interfaces.base import StepInputSpec, StepInterface, conformed, conformed_mask, stored
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInterface, conformed, conformed_mask, stored
+from bids_app.workflow.interfaces.diffusion import lesion_told
 
 
-class ResampleInputSpec(StepInputSpec):
+class ResampleInputSpec(LesionInputSpec):
     image = File(exists=True, mandatory=True)
     brain_mask = File(exists=True, mandatory=True)
     face_mask = File(exists=True)
@@ -77,11 +78,16 @@ class Resample(_ToSpace):
         if "segmentation" in targets:
             grid, to_atlas, _ = self._way()
             return {"segmentation": (resample_labels(stored(self.inputs.segmentation), grid, to_atlas), {})}, {}
+        if "lesion_mask" in targets:
+            grid, to_atlas, to_reference = self._way()
+            lesion = resample_mask(stored(self.inputs.lesion), grid, to_atlas + to_reference)
+            said, facts = lesion_told(lesion)
+            return {"lesion_mask": (lesion, said)}, facts
         image, mask = self.in_space()
         said = self.said("one interpolation") if self.task.space.kind != "native" else {}
         made: dict[str, Any] = {}
         if "preproc" in targets:
-            copied = self.task.space.kind == "reference" and not self._given("to_reference")
+            copied = self.task.space.kind == "reference" and not self._given("reference_image")
             made["preproc"] = (Path(self.inputs.image).read_bytes(), {}) if copied else (image, said)
         if "brain" in targets:
             made["brain"] = (images.like(_inside(image, mask), image), said)
@@ -100,6 +106,7 @@ class Normalize(_ToSpace):
         from bids_app.steps.intensity import fit
 
         native, native_mask = conformed(self.inputs.image), conformed_mask(self.inputs.brain_mask)
+        native_mask = self.without_lesion(native_mask)
         image, mask = self.in_space()
         made: dict[str, Any] = {}
         facts: dict[str, Any] = {}
@@ -109,6 +116,8 @@ class Normalize(_ToSpace):
             mapped = normalization.apply(images.array_of(image))
             said = self.said(method, Parameters=dict(normalization.parameters))
             facts[method] = dict(normalization.parameters)
+            if method == "gaussianmixture":
+                facts["gaussianmixture_fallback"] = normalization.parameters["fallback"]
             inside = images.mask_of(mask) if variant.startswith("brain") else images.array_of(image) != 0
             made[variant] = (images.like(np.where(inside, mapped, np.float32(0)), image), said)
         return made, facts
