@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Series:
     unreadable: bool = False  # rejected because the file is broken: something to mend, not a choice
     warnings: tuple[str, ...] = ()  # what is odd about its sidecar, name or header and does not stop it
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The file name without its extension."""
         return printable(self.path.name.removesuffix(self.extension))
@@ -143,6 +144,8 @@ class ParsedName:
 
 def printable(text: str) -> str:
     """A file's name as it can be shown and stored: bytes that are no UTF-8 and control characters become escapes."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 

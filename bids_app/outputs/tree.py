@@ -9,7 +9,7 @@ from typing import Any
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.names import file_name
-from bids_app.outputs.products import PRODUCTS, RESOLUTION, SpaceKind
+from bids_app.outputs.products import PRODUCTS, RESOLUTION, Product, SpaceKind
 from bids_app.outputs.sidecars import acquisition_fields
 
 
@@ -83,20 +83,11 @@ def target(
     row = PRODUCTS[product]
     if space.kind not in row.spaces:
         raise ValueError(f"{product} does not exist in the {space.kind} space")
-    words = {
-        "suffix": series.suffix,
-        "space": space.label,
-        "reference": reference.suffix if reference else "",
-        "variant": variant,
-        "res": space.resolution or "",
-    }
-    entities = {key: value.format(**words) for key, value in row.entities.items()}
-    entities = {key: value for key, value in entities.items() if value}
-    path = file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension)
+    path = _path(row, series, space, reference, variant, extension)
     is_transform = row.suffix == "xfm"
     sidecar: dict[str, Any] = {"Sources": _sources(row.sources, series, transforms)}
     if masked_by is not None and masked_by is not series:
-        sidecar["Sources"].insert(1, output_uri(target("brain_mask", masked_by).path))
+        sidecar["Sources"].insert(1, product_uri("brain_mask", masked_by))
     stripped = variant.startswith("brain") if row.stripped is None and variant else row.stripped
     if stripped is not None:
         sidecar["SkullStripped"] = stripped
@@ -108,6 +99,27 @@ def target(
     if stripped is not None:
         sidecar.update(acquisition_fields(series.metadata))
     return Target(product, path, row.dtype, sidecar)
+
+
+def _path(
+    row: Product, series: Series, space: OutputSpace, reference: Series | None, variant: str, extension: str | None
+) -> PurePosixPath:
+    """Where a product of a series in a space is, below the output's root."""
+    words = {
+        "suffix": series.suffix,
+        "space": space.label,
+        "reference": reference.suffix if reference else "",
+        "variant": variant,
+        "res": space.resolution or "",
+    }
+    entities = {key: value.format(**words) for key, value in row.entities.items()}
+    entities = {key: value for key, value in entities.items() if value}
+    return file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension)
+
+
+def product_uri(product: str, series: Series) -> str:
+    """The BIDS URI of a native product of a series."""
+    return output_uri(_path(PRODUCTS[product], series, NATIVE, None, "", None))
 
 
 def raw_uri(series: Series) -> str:
@@ -122,8 +134,8 @@ def output_uri(path: PurePosixPath) -> str:
 
 def _sources(names: tuple[str, ...], series: Series, transforms: tuple[PurePosixPath, ...]) -> list[str]:
     """BIDS URIs of the direct parents."""
-    uris = [raw_uri(series) if name == "raw" else output_uri(target(name, series).path) for name in names]
+    uris = [raw_uri(series) if name == "raw" else product_uri(name, series) for name in names]
     return uris + [output_uri(path) for path in transforms]
 
 
-__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "raw_uri", "target"]
+__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "product_uri", "raw_uri", "target"]

@@ -16,7 +16,7 @@ from typing import Any
 from bids_app.inputs.reference import Reference, choose_reference
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, Manifest, files_present, task_key
-from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, raw_uri, target
+from bids_app.outputs.tree import NATIVE, OutputSpace, Target, product_uri, raw_uri, target
 from bids_app.workflow.context import AtlasSpace, RunContext
 
 #: Longest by shortest edge of a voxel from which an image counts as highly anisotropic (the class of a review of 54
@@ -161,7 +161,7 @@ class _Planner:
         self.manifest = manifest
         self.reference = reference
         self.failed = failed
-        uri = output_uri(target("preproc", reference).path)
+        uri = product_uri("preproc", reference)
         self.reference_space = OutputSpace("reference", reference.suffix, None, uri)
         self.tasks: dict[str, Task] = {}
         self.blocked: dict[str, str] = {}
@@ -185,7 +185,7 @@ class _Planner:
         image = {"image": self._file("deface", series, "defaced")} if self.settings.deface else {}
         preproc = target("preproc", series)
         if not self.settings.deface:
-            biasfield = output_uri(target("biasfield", series).path)
+            biasfield = product_uri("biasfield", series)
             preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [raw_uri(series), biasfield]})
         made = {"biasfield": target("biasfield", series), "preproc": preproc}
         parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **self._computing}
@@ -359,7 +359,7 @@ class _Planner:
         return parameters
 
     def _uri(self, series: Series) -> str:
-        return output_uri(target("preproc", series).path)
+        return product_uri("preproc", series)
 
 
 def _task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:
