@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -119,7 +120,14 @@ def _path(
 
 def product_uri(product: str, series: Series) -> str:
     """The BIDS URI of a native product of a series."""
-    return output_uri(_path(PRODUCTS[product], series, NATIVE, None, "", None))
+    return _native_uri(product, series.entities, series.suffix)
+
+
+@lru_cache(maxsize=1024)  # the many outputs of a session name the same few sources
+def _native_uri(product: str, entities: tuple[tuple[str, str], ...], suffix: str) -> str:
+    row = PRODUCTS[product]
+    added = {key: value.format(suffix=suffix) for key, value in row.entities.items()}
+    return output_uri(file_name(entities, added, row.suffix.format(suffix=suffix), row.extension))
 
 
 def raw_uri(series: Series) -> str:
