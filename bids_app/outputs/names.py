@@ -34,7 +34,7 @@ def file_name(
     merged = {**dict(entities), **added}
     ordered = sorted(merged, key=lambda key: _PLACE.get(key, _UNKNOWN))
     name = "_".join(f"{key}-{merged[key]}" for key in ordered) + f"_{suffix}{extension}"
-    return PurePosixPath(_folder(merged["sub"], merged.get("ses")), "anat", name)
+    return PurePosixPath(f"{_folder(merged['sub'], merged.get('ses'))}/anat/{name}")
 
 
 def session_folder(subject: str, session: str | None) -> PurePosixPath:

@@ -193,6 +193,8 @@ class _Planner:
 
     def segment(self, series: Series) -> None:
         """Tissue classes and intracranial mask, from the raw image of any contrast; only when chosen or done."""
+        if "segment" not in self.settings.steps and _task_name("segment", series, NATIVE) not in self.manifest.tasks:
+            return
         roles = ("segmentation", "segmentation_table", "intracranial_mask")
         made = {role: target(role, series) for role in roles}
         self._add("segment", series, made, self._computing, raw=self.inputs[series.relative].sha256)
