@@ -61,9 +61,10 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
 
     context = prepare(settings)
     if command.dry_run:
-        from bids_app.workflow.dry_run import dry_run
+        from bids_app.workflow.dry_run import Wanted, dry_run
 
-        return dry_run(dataset, selection, context, console, as_json=command.json)
+        wanted = Wanted(command.json, command.nodes, command.plan_sessions, command.cost_model)
+        return dry_run(dataset, selection, context, console, wanted)
     from bids_app.workflow.run import run_participants
 
     return run_participants(dataset, selection, context, console)

@@ -29,6 +29,7 @@ helpers:
   bids_app fetch hd-bet             fetch HD-BET's weights (shows their licence)
   bids_app fetch MNI152NLin2009cAsym    fetch a template of TemplateFlow
   bids_app verify OUTPUT            compare an output with its manifests
+  bids_app calibrate                measure what the steps cost on this machine, for dry runs
 
 exit codes: 0 all well, 1 some session failed, 2 or 64 wrong usage, 16 no BIDS dataset, 18 nothing matches,
 66 an input is missing, 73 the output cannot be made, 74 input or output error, 75 try again, 130 Ctrl-C
@@ -294,6 +295,24 @@ def _about(group: argparse._ArgumentGroup) -> None:
         help="list what would be done, on what, and what is rejected and why",
     )
     group.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
+    group.add_argument(
+        "--nodes", metavar="N[,N]", help="with --dry-run: how long it takes on so many machines with --nprocs each"
+    )
+    group.add_argument(
+        "--plan-sessions",
+        "--plan_sessions",
+        type=int,
+        metavar="N",
+        help="with --dry-run: the plan as if there were so many sessions like those that are found",
+    )
+    group.add_argument(
+        "--cost-model",
+        "--cost_model",
+        type=Path,
+        metavar="FILE",
+        help="with --dry-run: what steps cost, as bids_app calibrate wrote it; by default BIDS_APP_HOME/costs.json, "
+        "else what ships",
+    )
     group.add_argument(
         "--skip-bids-validation",
         "--skip_bids_validation",

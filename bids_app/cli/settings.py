@@ -28,7 +28,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 #: Options that steer the command and are no part of `Settings`.
-_NOT_SETTINGS = ("level", "preset", "config_file", "dry_run", "json", "verbose")
+_NOT_SETTINGS = (
+    "level", "preset", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model", "verbose",
+)  # fmt: skip
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
@@ -39,6 +41,9 @@ class Command:
     settings: Settings
     dry_run: bool = False
     json: bool = False
+    nodes: tuple[int, ...] = ()
+    plan_sessions: int | None = None
+    cost_model: Path | None = None
     verbose: int = 0
 
 
@@ -59,6 +64,9 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         _settings(given, environment),
         dry_run=given.get("dry_run", False),
         json=given.get("json", False),
+        nodes=_counts("--nodes", given["nodes"]) if "nodes" in given else (),
+        plan_sessions=_counts("--plan-sessions", str(given["plan_sessions"]))[0] if "plan_sessions" in given else None,
+        cost_model=given.get("cost_model"),
         verbose=given.get("verbose", 0),
     )
 
@@ -116,6 +124,14 @@ def _absolute_space(space: str) -> str:
     """An atlas by its name as it is, one by its path with the path made absolute."""
     is_path = os.sep in space or space.endswith((".nii", ".nii.gz"))
     return str(Path(space).absolute()) if is_path else space
+
+
+def _counts(option: str, value: str) -> tuple[int, ...]:
+    """One or several numbers from 1 on, with commas between them."""
+    parts = value.split(",")
+    if not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", part) for part in parts):
+        raise UsageError(f"{option} {value}: write a number from 1 on, or several with commas between them: 10,100")
+    return tuple(int(part) for part in parts)
 
 
 def _shard(value: Any) -> tuple[int, int]:

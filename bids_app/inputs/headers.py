@@ -95,6 +95,8 @@ def _first_bytes(path: Path, compressed: bool) -> bytes:
                 return start[:540]
             if not start.startswith(_GZIP_MAGIC):
                 raise HeaderError(_not_gzip(start))
+            if len(first := _inflated(start)) == 540:
+                return first
             file.seek(0)
             with gzip.GzipFile(fileobj=file) as stream:
                 return _read_some(stream)
@@ -104,6 +106,14 @@ def _first_bytes(path: Path, compressed: bool) -> bytes:
         raise HeaderError("its gzip stream ends early or is corrupt within the header; copy the file again") from None
     except OSError as error:
         raise HeaderError(unreadable(error)) from None
+
+
+def _inflated(start: bytes) -> bytes:
+    """The first 540 bytes of a gzip stream from its first block; fewer where that does not tell."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(start, 540)  # 31: a gzip header, the largest window
+    except zlib.error:
+        return b""
 
 
 def _read_some(stream: gzip.GzipFile) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,7 @@ class Series:
     title: str = ""  # its name, where that is not the file's: one of the images that a diffusion file holds
     diffusion: Diffusion | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The file name without its extension."""
         return self.title or printable(self.path.name.removesuffix(self.extension))
@@ -200,6 +201,8 @@ class ParsedName:
 
 def printable(text: str) -> str:
     """A file's name as it can be shown and stored: bytes that are no UTF-8 and control characters become escapes."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 

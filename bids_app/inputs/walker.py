@@ -53,6 +53,7 @@ class Ignore:
         from pathspec import GitIgnoreSpec
 
         self._spec = GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line))
+        self._any = any(pattern.include is not None for pattern in self._spec.patterns)
 
     @classmethod
     def of(cls, root: Path) -> Ignore:
@@ -63,7 +64,7 @@ class Ignore:
             return cls(())
 
     def __call__(self, relative: str) -> bool:
-        return self._spec.match_file(relative)
+        return self._any and self._spec.match_file(relative)
 
 
 def _is_pattern(line: str) -> bool:

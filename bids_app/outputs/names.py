@@ -18,6 +18,11 @@ ENTITY_ORDER: tuple[str, ...] = (
 FOLDERS = ("anat", "dwi")
 
 
+_PLACE: Mapping[str, int] = {key: place for place, key in enumerate(ENTITY_ORDER)}
+#: An entity of a future BIDS is kept too: behind the subject and session, before everything that we add.
+_UNKNOWN = _PLACE["ses"] + 0.5
+
+
 def file_name(
     entities: Iterable[tuple[str, str]], added: Mapping[str, str], suffix: str, extension: str, folder: str = "anat"
 ) -> PurePosixPath:
@@ -33,20 +38,18 @@ def file_name(
         One of `FOLDERS`.
     """
     merged = {**dict(entities), **added}
-    unknown = [key for key in merged if key not in ENTITY_ORDER]
-    ordered = sorted(merged, key=lambda key: ENTITY_ORDER.index(key) if key in ENTITY_ORDER else -1)
-    # an entity of a future BIDS is kept too: behind the subject and session, before everything that we add
-    ordered = [key for key in ordered if key in ("sub", "ses")] + unknown + [
-        key for key in ordered if key not in ("sub", "ses") and key not in unknown
-    ]  # fmt: skip
+    ordered = sorted(merged, key=lambda key: _PLACE.get(key, _UNKNOWN))
     name = "_".join(f"{key}-{merged[key]}" for key in ordered) + f"_{suffix}{extension}"
-    return session_folder(merged["sub"], merged.get("ses")) / folder / name
+    return PurePosixPath(f"{_folder(merged['sub'], merged.get('ses'))}/{folder}/{name}")
 
 
 def session_folder(subject: str, session: str | None) -> PurePosixPath:
     """`sub-01` or `sub-01/ses-1`."""
-    folder = PurePosixPath(f"sub-{subject}")
-    return folder / f"ses-{session}" if session else folder
+    return PurePosixPath(_folder(subject, session))
+
+
+def _folder(subject: str, session: str | None) -> str:
+    return f"sub-{subject}/ses-{session}" if session else f"sub-{subject}"
 
 
 def sidecar_of(name: PurePosixPath) -> PurePosixPath:

@@ -48,12 +48,10 @@ _MODEL_CODE = re.compile(r"[a-z]{0,3}\d{1,3}(\.\d)?[a-z]{0,2}|[a-z]")
 
 def acquisition_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a raw sidecar that may be passed on, in a fixed order."""
-    tests: dict[str, Callable[[Any], Any]] = dict.fromkeys(_NUMBERS, _number)
-    tests |= {name: _coded(terms) for name, terms in _CODES.items()}
-    tests["Manufacturer"] = _maker
-    tests["ManufacturersModelName"] = lambda value: _model(value, metadata)
-    result = {name: test(metadata.get(name)) for name, test in tests.items()}
-    return {name: value for name, value in sorted(result.items()) if value is not None}
+    result = {name: _TESTS[name](metadata[name]) for name in sorted(_TESTS.keys() & metadata.keys())}
+    if "Manufacturer" not in result or result["Manufacturer"] is None:  # what makes a model's name known as one
+        result.pop("ManufacturersModelName", None)
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def _number(value: Any) -> Any:
@@ -86,9 +84,17 @@ def _maker(value: Any) -> str | None:
     return next((name for part, name in _MAKERS.items() if part in text), None)
 
 
-def _model(value: Any, metadata: Mapping[str, Any]) -> str | None:
-    if _maker(metadata.get("Manufacturer")) is None or not isinstance(value, str):
+def _model(value: Any) -> str | None:
+    if not isinstance(value, str):
         return None
     words = re.split(r"[\s_-]+", value.strip())
     known = all(word.lower() in _MODEL_WORDS or _MODEL_CODE.fullmatch(word.lower()) for word in words)
     return value.strip() if known and len(words) <= 5 else None
+
+
+_TESTS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_NUMBERS, _number),
+    **{name: _coded(terms) for name, terms in _CODES.items()},
+    "Manufacturer": _maker,
+    "ManufacturersModelName": _model,
+}

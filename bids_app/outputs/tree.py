@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.names import file_name
-from bids_app.outputs.products import PRODUCTS, RESOLUTION, SpaceKind
+from bids_app.outputs.products import PRODUCTS, RESOLUTION, Product, SpaceKind
 from bids_app.outputs.sidecars import acquisition_fields
 
 
@@ -83,21 +84,11 @@ def target(
     row = PRODUCTS[product]
     if space.kind not in row.spaces:
         raise ValueError(f"{product} does not exist in the {space.kind} space")
-    words = {
-        "suffix": series.suffix,
-        "space": space.label,
-        "reference": reference.suffix if reference else "",
-        "variant": variant,
-        "res": space.resolution or "",
-    }
-    entities = {key: value.format(**words) for key, value in row.entities.items()}
-    entities = {key: value for key, value in entities.items() if value}
-    folder = "dwi" if series.datatype == "dwi" else "anat"
-    path = file_name(series.entities, entities, row.suffix.format(**words), extension or row.extension, folder)
+    path = _path(row, series, space, reference, variant, extension)
     is_transform = row.suffix == "xfm"
     sidecar: dict[str, Any] = {"Sources": _sources(row.sources, series, transforms)}
     if masked_by is not None and masked_by is not series:
-        sidecar["Sources"].insert(1, output_uri(target("brain_mask", masked_by).path))
+        sidecar["Sources"].insert(1, product_uri("brain_mask", masked_by))
     stripped = variant.startswith("brain") if row.stripped is None and variant else row.stripped
     if stripped is not None:
         sidecar["SkullStripped"] = stripped
@@ -125,6 +116,40 @@ def _diffusion_fields(product: str, series: Series) -> dict[str, Any]:
     return result
 
 
+def _path(
+    row: Product, series: Series, space: OutputSpace, reference: Series | None, variant: str, extension: str | None
+) -> PurePosixPath:
+    """Where a product of a series in a space is, below the output's root."""
+    words = {
+        "suffix": series.suffix,
+        "space": space.label,
+        "reference": reference.suffix if reference else "",
+        "variant": variant,
+        "res": space.resolution or "",
+    }
+    entities = {key: value.format(**words) for key, value in row.entities.items()}
+    entities = {key: value for key, value in entities.items() if value}
+    suffix = row.suffix.format(**words)
+    return file_name(series.entities, entities, suffix, extension or row.extension, _datatype(series))
+
+
+def _datatype(series: Series) -> str:
+    """The folder of a series' derivatives."""
+    return "dwi" if series.datatype == "dwi" else "anat"
+
+
+def product_uri(product: str, series: Series) -> str:
+    """The BIDS URI of a native product of a series."""
+    return _native_uri(product, series.entities, series.suffix, _datatype(series))
+
+
+@lru_cache(maxsize=1024)  # the many outputs of a session name the same few sources
+def _native_uri(product: str, entities: tuple[tuple[str, str], ...], suffix: str, datatype: str) -> str:
+    row = PRODUCTS[product]
+    added = {key: value.format(suffix=suffix) for key, value in row.entities.items()}
+    return output_uri(file_name(entities, added, row.suffix.format(suffix=suffix), row.extension, datatype))
+
+
 def raw_uris(series: Series) -> list[str]:
     """The BIDS URIs of the raw files of a series: one, but for an ADC that is computed from two."""
     return [f"bids:raw:{file}" for file in series.files]
@@ -139,8 +164,8 @@ def _sources(names: tuple[str, ...], series: Series, transforms: tuple[PurePosix
     """BIDS URIs of the direct parents."""
     uris: list[str] = []
     for name in names:
-        uris += raw_uris(series) if name == "raw" else [output_uri(target(name, series).path)]
+        uris += raw_uris(series) if name == "raw" else [product_uri(name, series)]
     return uris + [output_uri(path) for path in transforms]
 
 
-__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "raw_uris", "target"]
+__all__ = ["NATIVE", "OutputSpace", "Target", "output_uri", "product_uri", "raw_uris", "target"]

@@ -3,68 +3,58 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from bids_app.assets import Space, space_grid
 from bids_app.inputs.dataset import Dataset, Selection, walk
 from bids_app.inputs.errors import InputError
-from bids_app.inputs.series import Series, Session
+from bids_app.inputs.series import Session
 from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest, stamp_of
-from bids_app.outputs.products import PRODUCTS
+from bids_app.workflow.capacity import Totals, plan_nodes
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.graph import memory_gb
-from bids_app.workflow.plan import SessionPlan, Task, plan_session
-
-#: Seconds that a task takes: medians of 15 real and 8 demo series on two busy cores, so on the high side.
-SECONDS = {
-    "mask": 20.0,
-    "segment": 15.0,  # a guess
-    "deface": 2.0,
-    "lesion": 0.5,
-    "bias": 4.0,
-    "coregister": 4.0,
-    "atlas": 8.0,
-    "resample": 1.3,
-    "normalize": 1.1,
-    "measure": 4.0,
-}  # fmt: skip
-#: Seconds of HD-BET without mirroring on a core and on a GPU: guesses, until they are measured.
-_HD_BET_SECONDS = {"cpu": 400.0, "cuda": 5.0}
-#: Seconds of the network that ships, at 256 x 256 x 256 or less, on two busy cores.
-_SYNTH_SECONDS = 5.0
-#: Compressed bytes per byte (guesses): masks, and float32 images of brains.
-_MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5
+from bids_app.workflow.costs import CostModel, find_costs
+from bids_app.workflow.estimate import Estimate, estimate, input_bytes
+from bids_app.workflow.graph import workers
+from bids_app.workflow.plan import SessionPlan, plan_session
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What is left to do of a session."""
+class Wanted:
+    """What a dry run is to tell: as text or JSON, and for a plan, on how many nodes and for how many sessions."""
 
-    tasks: Counter[str]
-    seconds: float
-    bytes: float
-    memory_gb: float
+    as_json: bool = False
+    nodes: tuple[int, ...] = ()
+    sessions: int | None = None
+    cost_model: Path | None = None
 
 
-def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console: Console, *, as_json: bool) -> int:
-    """Print the plan of every selected session. The exit code is 0, or 18 when nothing matches."""
-    sessions = [_planned(session, context) for session in walk(dataset, selection)]
-    if as_json:
-        print(json.dumps({"sessions": [_as_dict(*each, context) for each in sessions]}, indent=2))
-    else:
-        for session, plan in sessions:
-            for line in _lines(session, plan, context):
+def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console: Console, wanted: Wanted) -> int:
+    """Print the plan of every selected session, one after another. The exit code is 0, or 18 when nothing matches."""
+    model = find_costs(context.settings, wanted.cost_model)
+    totals = Totals()
+    if wanted.as_json:
+        print('{"sessions": [', end="")
+    for number, session in enumerate(walk(dataset, selection)):
+        session, plan = _planned(session, context)
+        left, size = estimate(plan, context, model), input_bytes(plan)
+        totals.add(session.subject, len(plan.session.series), len(plan.session.rejected), size, left)
+        if wanted.as_json:
+            print(("," if number else "") + "\n" + json.dumps(_as_dict(session, plan, left, size, context)), end="")
+        else:
+            for line in _lines(session, plan, left, context):
                 console.print(line, soft_wrap=True, markup=False)
-        _total([plan for _, plan in sessions], context, console)
-    return 0 if any(plan.session.series for _, plan in sessions) else 18
+    nodes = plan_nodes(totals, context, model, wanted.nodes or (1,), wanted.sessions)
+    if wanted.as_json:
+        print('\n],\n"total": ' + json.dumps(_total_as_dict(totals, model)) + ',\n"plan": ' + json.dumps(nodes) + "}")
+    else:
+        _tell_total(totals, context, model, console)
+        if wanted.nodes or wanted.sessions:
+            _tell_plan(nodes, console)
+    return 0 if totals.series else 18
 
 
 def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPlan]:
@@ -85,58 +75,7 @@ def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPla
         return session, SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
 
 
-def estimate(plan: SessionPlan, context: RunContext) -> Estimate:
-    """Time on one core, disk and memory for what is left of a session, one task after another."""
-    todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
-    seconds = sum(_seconds(task, context) for task in todo)
-    size = sum(_bytes(task, plan, context) for task in todo)
-    memory = max((memory_gb(task, context) for task in todo), default=0.0)
-    return Estimate(Counter(task.step for task in todo), seconds, size, memory)
-
-
-def _seconds(task: Task, context: RunContext) -> float:
-    extraction = context.extraction_for(task.series)
-    if task.step == "mask" and extraction.method == "hd-bet":
-        return _HD_BET_SECONDS[extraction.device.split(":")[0]] * (8 if extraction.mirroring else 1)
-    if task.step == "mask" and extraction.method == "shared":
-        return SECONDS["lesion"]
-    if task.step == "mask" and extraction.method == "synth":
-        return _SYNTH_SECONDS
-    return SECONDS[task.step]
-
-
-def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
-    reference = plan.reference.series if plan.reference else task.series
-    if task.space.kind == "atlas":
-        atlas = next(each for each in context.spaces if each.label == task.space.label)
-        voxels = _grid_voxels(atlas.space)
-    else:
-        voxels = _voxels(reference if task.space.kind == "reference" else task.series)
-    if task.space.kind == "isotropic" and task.series.header:
-        voxels *= math.prod(task.series.header.spacing_mm) / context.settings.isotropic_mm**3
-    total = 0.0
-    for target in task.targets.values():
-        row = PRODUCTS[target.product]
-        if row.extension == ".nii.gz":
-            dtype = row.dtype or (task.series.header.dtype if task.series.header else "float32")
-            size = np.dtype(dtype).itemsize
-            is_mask = row.suffix in ("mask", "dseg")
-            total += voxels * size * (_MASK_RATIO if is_mask else _IMAGE_RATIO)
-    return total
-
-
-@cache
-def _grid_voxels(space: Space) -> float:
-    """Voxels of an atlas' grid; its image is read once, not for every task."""
-    return float(np.prod(space_grid(space)[0]))
-
-
-def _voxels(series: Series) -> float:
-    return float(np.prod(series.header.shape)) if series.header else 0.0
-
-
-def _lines(session: Session, plan: SessionPlan, context: RunContext) -> Iterator[str]:
-    left = estimate(plan, context)
+def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunContext) -> Iterator[str]:
     work = ", ".join(f"{count} {step}" for step, count in left.tasks.items()) or "nothing: finished"
     yield f"{session.label}: {len(session.series)} series, to do: {work}"
     ranks = dict(plan.reference.runners_up) if plan.reference else {}
@@ -153,21 +92,53 @@ def _lines(session: Session, plan: SessionPlan, context: RunContext) -> Iterator
         yield f"  lesion     {lesion.relative}: drawn on {lesion.series}"
 
 
-def _total(plans: list[SessionPlan], context: RunContext, console: Console) -> None:
-    estimates = [estimate(plan, context) for plan in plans]
-    seconds, size = sum(each.seconds for each in estimates), sum(each.bytes for each in estimates)
-    rejected = sum(len(plan.session.rejected) for plan in plans)
-    series = sum(len(plan.session.series) for plan in plans)
+def _tell_total(totals: Totals, context: RunContext, model: CostModel, console: Console) -> None:
+    minutes = totals.seconds / 60
+    side_by_side = workers(context)
     console.print(
-        f"{len(plans)} sessions, {series} series, {rejected} rejected. About {seconds / 60:.0f} min on one core, "
-        f"{seconds / 60 / context.settings.nprocs:.0f} min on {context.settings.nprocs}; "
-        f"{size / 2**20:.0f} MB of output (rough estimates)",
-        soft_wrap=True,
+        f"{totals.sessions} sessions, {totals.series} series, {totals.rejected} rejected. About {minutes:.0f} min on "
+        f"one core, {minutes / side_by_side:.0f} min with {side_by_side} sessions side by side; "
+        f"{totals.output_bytes / 2**20:.0f} MB of output (rough estimates, by {model.source})",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+
+
+def _tell_plan(nodes: dict[str, Any], console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    say(
+        f"{nodes['sessions']} such sessions, {nodes['workers_per_node']} side by side on each node: "
+        f"{nodes['read_bytes'] / 1e9:,.1f} GB read, {nodes['written_bytes'] / 1e9:,.1f} GB written, "
+        f"{nodes['written_files']:,} files"
     )
+    for block in nodes["blocks"]:
+        walls = ", ".join(f"{wall:,.1f} h on {count}" for count, wall in block["wall_hours_by_nodes"].items())
+        say(
+            f"  {block['steps']}: {block['cpu_hours']:,.1f} processor h, {block['gpu_hours']:,.1f} GPU h; {walls} nodes"
+        )
 
 
-def _as_dict(session: Session, plan: SessionPlan, context: RunContext) -> dict[str, Any]:
-    left = estimate(plan, context)
+def _total_as_dict(totals: Totals, model: CostModel) -> dict[str, Any]:
+    return {
+        "sessions": totals.sessions,
+        "sessions_to_do": totals.todo,
+        "series": totals.series,
+        "rejected": totals.rejected,
+        "input_bytes": round(totals.input_bytes),
+        "output_bytes": round(totals.output_bytes),
+        "output_files": totals.files,
+        "read_bytes": round(totals.read_bytes),
+        "seconds_one_core": round(totals.seconds, 1),
+        "seconds_longest_session": round(totals.longest, 1),
+        "seconds_by_step": {name: round(value, 1) for name, value in totals.steps.items()},
+        "memory_gb_by_step": {name: round(value, 2) for name, value in totals.memory_gb.items()},
+        "cost_model": model.source,
+    }
+
+
+def _as_dict(session: Session, plan: SessionPlan, left: Estimate, size: int, context: RunContext) -> dict[str, Any]:
+    runners_up = dict(plan.reference.runners_up) if plan.reference else {}
     return {
         "participant": session.subject,
         "session": session.session,
@@ -178,14 +149,19 @@ def _as_dict(session: Session, plan: SessionPlan, context: RunContext) -> dict[s
                 "suffix": series.suffix,
                 "contrast_agent": series.contrast_agent,
                 "mask": context.extraction_for(series).method,
-                "behind_reference": dict(plan.reference.runners_up).get(series.name) if plan.reference else None,
+                "behind_reference": runners_up.get(series.name),
                 "warnings": list(series.warnings),
             }
             for series in plan.session.series
         ],
         "rejected": [{"path": series.relative, "reason": series.rejection} for series in plan.session.rejected],
         "tasks": dict(left.tasks),
+        "steps": {
+            name: {**asdict(step), "seconds": round(step.seconds, 2), "memory_gb": round(step.memory_gb, 2)}
+            for name, step in left.steps.items()
+        },
         "seconds_one_core": round(left.seconds),
+        "input_bytes": size,
         "output_bytes": round(left.bytes),
         "memory_gb": left.memory_gb,
     }

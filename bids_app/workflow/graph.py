@@ -82,6 +82,18 @@ def hd_bet_memory_gb(extraction: Extraction) -> float:
     return HD_BET_MEMORY_GB["gpu" if on_gpu else "openvino" if extraction.engine.startswith("openvino") else "torch"]
 
 
+def workers(context: RunContext) -> int:
+    """How many sessions run side by side: by processors, and by the memory of their largest step."""
+    settings = context.settings
+    size = max(1, settings.nprocs // settings.omp_nthreads)
+    if settings.mem_gb is None:
+        return size
+    extraction, heaviest = context.default_extraction, max(MEMORY_GB.values())
+    if extraction.method == "hd-bet":
+        heaviest = max(heaviest, hd_bet_memory_gb(extraction))
+    return max(1, min(size, int(settings.mem_gb // heaviest)))
+
+
 def _node(task: Task, context: RunContext, failures: Path) -> Node:
     from nipype.pipeline.engine import Node
 

@@ -17,7 +17,7 @@ from bids_app.inputs.diffusion import settled
 from bids_app.inputs.reference import Reference, choose_reference
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, Manifest, files_present, task_key
-from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, raw_uris, target
+from bids_app.outputs.tree import NATIVE, OutputSpace, Target, product_uri, raw_uris, target
 from bids_app.workflow.context import AtlasSpace, RunContext
 
 #: Longest by shortest edge of a voxel from which an image counts as highly anisotropic (the class of a review of 54
@@ -175,7 +175,7 @@ class _Planner:
         #: Series that a lesion was drawn on, the one that stands for the others' space first: diffusion before others.
         drawn_on = {lesion.series for lesion in session.lesions}
         self.with_lesion = sorted(drawn_on, key=lambda name: (self.by_name[name].datatype != "dwi", name))
-        uri = output_uri(target("preproc", reference).path)
+        uri = product_uri("preproc", reference)
         self.reference_space = OutputSpace("reference", reference.suffix, None, uri)
         self.tasks: dict[str, Task] = {}
         self.blocked: dict[str, str] = {}
@@ -201,7 +201,7 @@ class _Planner:
         image = {"image": self._file("deface", series, "defaced")} if self.settings.deface else {}
         preproc = target("preproc", series)
         if not self.settings.deface:
-            biasfield = output_uri(target("biasfield", series).path)
+            biasfield = product_uri("biasfield", series)
             preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [*raw_uris(series), biasfield]})
         made = {"biasfield": target("biasfield", series), "preproc": preproc}
         parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **self._computing}
@@ -214,7 +214,7 @@ class _Planner:
         parameters = self.context.extraction_for(series).parameters()
         self._add("mask", series, {"brain_mask": target("brain_mask", series)}, parameters, leader_mask, raw=True)
         files = {"brain_mask": self._file("mask", series, "brain_mask")}
-        preproc, field = target("preproc", series), output_uri(target("biasfield", lead).path)
+        preproc, field = target("preproc", series), product_uri("biasfield", lead)
         image = {}
         if self.settings.deface:
             made = {"face_mask": target("face_mask", series), "defaced": target("defaced", series)}
@@ -222,7 +222,7 @@ class _Planner:
             face = {**files, "leader_face": self._file("deface", lead, "face_mask")}
             self._add("deface", series, made, allowed, face, raw=True)
             image = {"image": self._file("deface", series, "defaced")}
-            sources = [output_uri(target("defaced", series).path)]
+            sources = [product_uri("defaced", series)]
         else:
             sources = raw_uris(series)
         if role != "adc":
@@ -245,6 +245,8 @@ class _Planner:
 
     def segment(self, series: Series) -> None:
         """Tissue classes and intracranial mask, from the raw image of any contrast; only when chosen or done."""
+        if "segment" not in self.settings.steps and _task_name("segment", series, NATIVE) not in self.manifest.tasks:
+            return
         roles = ("segmentation", "segmentation_table", "intracranial_mask")
         made = {role: target(role, series) for role in roles}
         if not series.follows:
@@ -474,7 +476,7 @@ class _Planner:
         return parameters
 
     def _uri(self, series: Series) -> str:
-        return output_uri(target("preproc", series).path)
+        return product_uri("preproc", series)
 
 
 def _task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:

@@ -33,7 +33,7 @@ from bids_app.workflow.account import Account, closing, not_done
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import Failure, in_words, write_lost_session
 from bids_app.workflow.gpu import gpu_processes, hd_bet_loader
-from bids_app.workflow.graph import MEMORY_GB, hd_bet_memory_gb
+from bids_app.workflow.graph import workers
 from bids_app.workflow.pages import Page, Pages, write_page
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import create_output
@@ -194,7 +194,7 @@ class _Run:
         The pages of participants of whom all sessions are finished come between.
         """
         settings = self.context.settings
-        size = _workers(self.context)
+        size = workers(self.context)
         first: list[Session | Page] = list(itertools.islice(jobs, size))
         if not first:
             return
@@ -282,18 +282,6 @@ def prepare_worker(threads: int, work: Path) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     for name in ("nipype", "nibabel.global"):  # what they have to say of an odd header is in the series table
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _workers(context: RunContext) -> int:
-    """How many sessions run side by side: by processors, and by the memory of their largest step."""
-    settings = context.settings
-    size = max(1, settings.nprocs // settings.omp_nthreads)
-    if settings.mem_gb is None:
-        return size
-    extraction, heaviest = context.default_extraction, max(MEMORY_GB.values())
-    if extraction.method == "hd-bet":
-        heaviest = max(heaviest, hd_bet_memory_gb(extraction))
-    return max(1, min(size, int(settings.mem_gb // heaviest)))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,110 @@
+"""What is left of a session in numbers: tasks, seconds, memory, bytes read and written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bids_app.outputs.products import PRODUCTS
+from bids_app.workflow.context import RunContext
+from bids_app.workflow.costs import SESSION, CostModel, task_megavoxels
+from bids_app.workflow.graph import memory_gb
+from bids_app.workflow.plan import SessionPlan, Task
+
+#: Compressed bytes per byte (guesses): masks, and float32 images of brains.
+_MASK_RATIO, _IMAGE_RATIO = 0.02, 0.5
+#: Compressed bytes of an affine transform, a sidecar, a row of tables.
+_SMALL_BYTES = 1500
+
+
+@dataclass
+class StepEstimate:
+    """The tasks of one step: seconds on one processor, and the memory of the heaviest."""
+
+    tasks: int = 0
+    seconds: float = 0.0
+    memory_gb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do of a session.
+
+    Attributes
+    ----------
+    seconds
+        On one processor (and one GPU where masks are made on one), one task after another.
+    bytes, files
+        That will be written.
+    read_bytes
+        Read by tasks: the raw images and the products of earlier tasks.
+    memory_gb
+        What its heaviest task declares.
+    """
+
+    tasks: Counter[str]
+    seconds: float
+    bytes: float
+    memory_gb: float
+    steps: dict[str, StepEstimate] = field(default_factory=dict)
+    files: int = 0
+    read_bytes: float = 0.0
+
+
+def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estimate:
+    """Time on one core, disk and memory for what is left of a session, one task after another."""
+    todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
+    steps: dict[str, StepEstimate] = {}
+    sizes = {task.name: _bytes(task, plan, context) for task in plan.tasks.values()} if todo else {}
+    for task in todo:
+        cost, voxels = model.of(task, context), task_megavoxels(task, plan, context)
+        step = steps.setdefault(task.step, StepEstimate())
+        step.tasks += 1
+        step.seconds += cost.seconds_of(voxels)
+        step.memory_gb = max(step.memory_gb, cost.memory_gb_of(voxels) or memory_gb(task, context))
+    seconds = sum(step.seconds for step in steps.values()) + (model.seconds(SESSION) if todo else 0.0)
+    return Estimate(
+        Counter(task.step for task in todo),
+        seconds,
+        sum(sizes[task.name] for task in todo),
+        max((memory_gb(task, context) for task in todo), default=0.0),
+        steps,
+        2 * sum(len(task.targets) for task in todo),  # each with its sidecar
+        sum(_read_bytes(task, sizes) for task in todo),
+    )
+
+
+def input_bytes(plan: SessionPlan) -> int:
+    """Bytes of the session's accepted raw images."""
+    total = 0
+    for series in plan.session.series:
+        try:
+            total += series.path.stat().st_size
+        except OSError:  # it went away since the walk
+            continue
+    return total
+
+
+def _read_bytes(task: Task, sizes: dict[str, float]) -> float:
+    raw = task.series.path.stat().st_size if any(name.startswith("raw:") for name in task.parents) else 0
+    return raw + sum(sizes.get(name, 0.0) for name in {file.task for file in task.files.values()})
+
+
+def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:
+    """Bytes that a task writes."""
+    voxels = 1e6 * task_megavoxels(task, plan, context)
+    return sum(_SMALL_BYTES + voxels * each for each in _bytes_per_voxel(task))
+
+
+def _bytes_per_voxel(task: Task) -> Iterable[float]:
+    for target in task.targets.values():
+        row = PRODUCTS[target.product]
+        if row.extension != ".nii.gz":
+            yield 0.0
+            continue
+        dtype = row.dtype or (task.series.header.dtype if task.series.header else "float32")
+        ratio = _MASK_RATIO if row.suffix in ("mask", "dseg") else _IMAGE_RATIO
+        yield np.dtype(dtype).itemsize * ratio
