@@ -109,9 +109,11 @@ class Measure(StepInterface):
         from bids_app.steps.intensity import fit
 
         method = self.task.parameters["normalize"]
-        if method is None:
+        standard = self.task.parameters.get("standard")
+        if method is None or (method == "nyul" and standard is None):
             return None
-        return lambda image, mask: fit(method, image, mask, contrast=self.task.series.contrast).apply
+        contrast = self.task.series.contrast
+        return lambda image, mask: fit(method, image, mask, contrast=contrast, standard=standard).apply
 
     def _first_atlas(self) -> AtlasSpace | None:
         return self.context.spaces[0] if self.context.spaces else None
