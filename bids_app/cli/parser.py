@@ -28,6 +28,7 @@ _EPILOG = """examples:
 helpers:
   bids_app demo DIR                 write a small dataset of artificial heads to try it on
   bids_app fetch hd-bet             fetch HD-BET's weights (shows their licence)
+  bids_app fetch densenet121        fetch DenseNet121's weights, for group --compare
   bids_app fetch MNI152NLin2009cAsym    fetch a template of TemplateFlow
   bids_app verify OUTPUT            compare an output with its manifests
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.group.datasets import Source
+from bids_app.group.from_output import contrast_of
 from bids_app.group.summaries import Count
 from bids_app.inputs.errors import HeaderError
 from bids_app.inputs.headers import read_header
 from bids_app.inputs.series import Header
-from bids_app.outputs.landmarks import contrast_label
 from bids_app.reports.contents import SeriesContent, read_participant, subjects_of
 from bids_app.steps.quality.shapes import anisotropy_ratio
 
@@ -76,7 +76,7 @@ def collect(sources: Iterable[Source]) -> Change:
         for subject in subjects_of(source.output):
             for session in read_participant(source.output, subject).sessions:
                 for series in session.series:
-                    contrast = contrast_label(series.cell("suffix"), series.cell("contrast_agent") == "1")
+                    contrast = contrast_of(series)
                     for step, measure, before, after in _numbers(series):
                         found.setdefault((step, measure, source.label, contrast), []).append((before, after))
                     for step, measure, header, native in _grids(source.output, series):

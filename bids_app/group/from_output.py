@@ -79,6 +79,11 @@ def _described(output: Path, series: SeriesContent) -> Row:
     return row | _numbers(series)
 
 
+def contrast_of(series: SeriesContent) -> str:
+    """The contrast of a processed series, by which what is learnt from a group goes."""
+    return str(_contrast(series).get("contrast") or series.cell("suffix"))
+
+
 def _contrast(series: SeriesContent) -> Row:
     try:
         entities, suffix = parse_entities(series.name)

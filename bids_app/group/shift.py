@@ -92,7 +92,7 @@ def compare(a: _Table, b: _Table, people: Sequence[str] | None = None) -> Shift:
     means = a.mean(axis=0), b.mean(axis=0)
     lengths = float(np.linalg.norm(means[0]) * np.linalg.norm(means[1]))
     kept_a, kept_b = a[:, varies], b[:, varies]
-    significant = {}
+    significant: dict[str, int] = {}
     for name, p in p_values(kept_a, kept_b).items():
         significant |= {name: int((p < ALPHA).sum()), f"{name}_bonferroni": int((p * p.size < ALPHA).sum())}
         significant[f"{name}_bh"] = int((benjamini_hochberg(p) < ALPHA).sum())

@@ -7,6 +7,7 @@ feature which can be told apart says what the difference is.
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def feature_names() -> tuple[str, ...]:
         *(f"quantile_{one:02d}" for one in _QUANTILES),
         "mean", "sd", "skewness", "kurtosis",
         *(f"edge_{sigma:g}mm_quantile_{one}" for sigma in _EDGE_SIGMAS for one in _EDGE_QUANTILES),
-        *(f"band_{low:g}_{high:g}mm_sd" for low, high in zip(_BAND_SIGMAS, _BAND_SIGMAS[1:], strict=False)),
+        *(f"band_{low:g}_{high:g}mm_sd" for low, high in pairwise(_BAND_SIGMAS)),
         *(f"correlation_{axis}_{lag}mm" for axis in ("lr", "ap") for lag in _LAGS),
         *(f"mean_part_{row}_{column}" for row in range(_PARTS) for column in range(_PARTS)),
     )  # fmt: skip
@@ -94,7 +95,7 @@ def describe(plane: _Plane, inside: _Mask) -> NDArray[np.float64]:
         [values.mean(), spread, (centred**3).mean() / safe**3, (centred**4).mean() / safe**4],
         *(_edges(blurred[sigma], inside) for sigma in _EDGE_SIGMAS),
         [float((blurred[low] - blurred[high])[inside].std())
-         for low, high in zip(_BAND_SIGMAS, _BAND_SIGMAS[1:], strict=False)],
+         for low, high in pairwise(_BAND_SIGMAS)],
         [_correlation(filled - values.mean(), inside, axis, lag) for axis in (0, 1) for lag in _LAGS],
         _places(plane, inside),
     ]  # fmt: skip
