@@ -80,7 +80,7 @@ def slices(sources: Iterable[Source], space: str | None = None) -> list[Slice]:
 
 def _variants(session: SessionContent, series: SeriesContent, space: str) -> Iterator[tuple[str, str, str | None, str]]:
     """Name, image, brain mask and hash of each variant of a series in a space."""
-    reference = session.reference
+    reference = session.reference()
     masks = f"resample/{space}/masks"
     mask = series.file("mask", "_label-brain_")
     if space != NATIVE:
@@ -230,5 +230,5 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return dict(zip((key.decode() for key in content["keys"]), content["features"], strict=True))
-    except UNREADABLE + (KeyError,):
+    except (*UNREADABLE, KeyError):
         return {}
