@@ -96,13 +96,15 @@ def run_collection(settings: Settings, console: Console) -> None:
         if name is not None and name not in COLUMNS:
             further.append(name)
     cache = settings.output_dir / "logs" / "group"
+    measured = foreground_cells if settings.read_voxels else None
     selection = Selection(acceptance=settings.acceptance)
     profile = gather(
         found, selection, cache, tuple(dict.fromkeys(further)), foreground_cells if settings.read_voxels else None
     )
     account = _Account(settings, found, profile)
     shares, balanced = _weigh(account)
-    account.notes += write_profile(profile, account.output)
+    for said in write_profile(profile, account.output):
+        console.print(f"Note: {said}", soft_wrap=True, markup=False)
     page = _summaries(account)
     if not settings.profile_only:
         page |= _changes(account, collect(found))
