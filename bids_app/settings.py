@@ -22,10 +22,19 @@ STEPS: tuple[str, ...] = (
 DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step != "segment")
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
-NORMALIZERS: tuple[str, ...] = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
+NORMALIZERS: tuple[str, ...] = (
+    "zscore", "minmax", "percentile", "whitestripe", "gaussianmixture", "nyul",
+)  # fmt: skip
 #: Threads of one registration or bias-field correction. A constant, because ITK's rounding depends on it: with it
 #: the same input gives the same bytes on every machine, however many sessions run side by side.
 DEFAULT_OMP_NTHREADS = 1
+
+
+#: Settings of the group level, which have no part in what a participant's outputs are.
+GROUP_ONLY: tuple[str, ...] = (
+    "profile_only", "also", "dataset_name", "participant_columns", "compare", "densenet_weights", "learn_nyul",
+    "read_voxels", "balance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class Settings:
     output_spaces: tuple[str, ...] = ("MNI152NLin2009aSym",)
     atlas_registration: AtlasRegistration = "rigid"
     normalize: tuple[str, ...] = ("zscore",)
+    nyul_landmarks: Path | None = None
     variants: tuple[str, ...] = ()
     interpolation: Interpolation = "linear"
     isotropic: Isotropic = "never"
@@ -80,6 +90,16 @@ class Settings:
     qc_ratings: Path | None = None
     stop_on_first_crash: bool = False
     profile: bool = False
+    # the group level
+    profile_only: bool = False
+    also: tuple[str, ...] = ()
+    dataset_name: str | None = None
+    participant_columns: tuple[str, ...] = ()
+    compare: str | None = None
+    densenet_weights: Path | None = None
+    learn_nyul: bool = False
+    read_voxels: bool = False
+    balance: tuple[str, ...] = ()
 
     def wanted_variants(self) -> tuple[str, ...]:
         """The image variants to write in each space; by default `preproc` and `brain<normaliser>` for each one."""
@@ -97,6 +117,7 @@ class Settings:
         hidden = {
             "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "lesions",
             "work_dir", "date_key", "qc_ratings", "app_home", "templateflow_home", "nipype_plugin_file",
+            "nyul_landmarks", *GROUP_ONLY,
         }  # fmt: skip
         result = {}
         for name, value in asdict(self).items():

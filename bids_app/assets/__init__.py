@@ -3,6 +3,7 @@
 Looking never touches the network and never creates a folder; fetching is asked for (`bids_app fetch`).
 """
 
+from bids_app.assets.densenet import fetch_densenet, find_densenet
 from bids_app.assets.fetching import AssetError, home
 from bids_app.assets.hd_bet import HD_BET_LICENSE, HD_BET_URL, fetch_hd_bet, find_hd_bet_weights
 from bids_app.assets.spaces import EMBEDDED, Space, find_space, load_space, space_grid
@@ -14,8 +15,10 @@ __all__ = [
     "HD_BET_URL",
     "AssetError",
     "Space",
+    "fetch_densenet",
     "fetch_hd_bet",
     "fetch_space",
+    "find_densenet",
     "find_hd_bet_weights",
     "find_space",
     "home",

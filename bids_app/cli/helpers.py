@@ -42,16 +42,22 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
         "data folder). This is the only command that uses the network.",
     )
     parser.add_argument(
-        "what", nargs="+", metavar="hd-bet|SPACE", help="hd-bet, or a space such as MNI152NLin2009cAsym"
+        "what",
+        nargs="+",
+        metavar="hd-bet|densenet121|SPACE",
+        help="hd-bet, densenet121 (for group --compare), or a space such as MNI152NLin2009cAsym",
     )
     parser.add_argument("--accept-license", action="store_true", help="accept the licence of HD-BET's weights")
     arguments = parser.parse_args(words)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from bids_app.assets import HD_BET_LICENSE, fetch_hd_bet, fetch_space, home
+    from bids_app.assets import HD_BET_LICENSE, fetch_densenet, fetch_hd_bet, fetch_space, home
 
     where = home(environment)
     for what in arguments.what:
+        if what == "densenet121":
+            print(f"DenseNet121's weights: {fetch_densenet(where)}")
+            continue
         if what != "hd-bet":
             print(f"{what}: {fetch_space(what, where)}")
             continue

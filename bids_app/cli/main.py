@@ -53,7 +53,9 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
     dataset = open_dataset(settings.bids_dir)
     if arguments.level == "group":
         from bids_app.group.run import run_group
+        from bids_app.workflow.prepare import check_folders
 
+        check_folders(settings)
         return run_group(settings, console)
     selection = _selection(settings)
     list_subjects(dataset, selection)  # an unknown label is told before anything is looked for

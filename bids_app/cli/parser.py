@@ -23,10 +23,12 @@ _EPILOG = """examples:
   bids_app /data /out participant --participant-label 01 02
   bids_app /data /out participant --shard 3/100            the third of a hundred jobs
   bids_app /data /out group                                the tables of all participants as one
+  bids_app /data /out group --profile-only                 what a dataset looks like, unprocessed
 
 helpers:
   bids_app demo DIR                 write a small dataset of artificial heads to try it on
   bids_app fetch hd-bet             fetch HD-BET's weights (shows their licence)
+  bids_app fetch densenet121        fetch DenseNet121's weights, for group --compare
   bids_app fetch MNI152NLin2009cAsym    fetch a template of TemplateFlow
   bids_app verify OUTPUT            compare an output with its manifests
   bids_app calibrate                measure what the steps cost on this machine, for dry runs
@@ -53,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _what(parser.add_argument_group("what"))
     _group(parser.add_argument_group("of the group"))
     _how(parser.add_argument_group("how"))
+    _group_level(parser.add_argument_group("the group level"))
     _about(parser.add_argument_group("about"))
     return parser
 
@@ -202,6 +205,13 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help=f"intensity normalisation: {' '.join(NORMALIZERS)}",
     )
     group.add_argument(
+        "--nyul-landmarks",
+        "--nyul_landmarks",
+        type=Path,
+        metavar="FILE",
+        help="for --normalize nyul: the group's landmarks, as the group level writes them (group_nyul.json)",
+    )
+    group.add_argument(
         "--variants",
         nargs="+",
         choices=known_variants(),
@@ -277,6 +287,60 @@ def _how(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FILE",
         help="TOML with any of these options, by their long names; logs/settings.toml of an output is one",
+    )
+
+
+def _group_level(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--profile-only",
+        "--profile_only",
+        action="store_true",
+        help="describe the dataset from its headers and sidecars; nothing needs to be processed",
+    )
+    group.add_argument(
+        "--also",
+        nargs="+",
+        metavar="[NAME=]DIR",
+        help="further datasets beside this one: BIDS datasets, or outputs of bids_app",
+    )
+    group.add_argument("--dataset-name", "--dataset_name", metavar="NAME", help="what this dataset is called in tables")
+    group.add_argument(
+        "--participant-columns",
+        "--participant_columns",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of participants.tsv to be taken over beside age and sex; see that they identify nobody",
+    )
+    group.add_argument(
+        "--compare",
+        metavar="COLUMN",
+        help="covariate shift between the groups of a column of the profile or of participants.tsv, such as "
+        "manufacturer; by default, with --also, dataset",
+    )
+    group.add_argument(
+        "--densenet-weights",
+        "--densenet_weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of DenseNet121 for that (torchvision's or MONAI's names); else a descriptor that needs none",
+    )
+    group.add_argument(
+        "--learn-nyul",
+        "--learn_nyul",
+        action="store_true",
+        help="learn the landmarks of Nyul's normalisation, group_nyul.json, for --normalize nyul",
+    )
+    group.add_argument(
+        "--read-voxels",
+        "--read_voxels",
+        action="store_true",
+        help="read the images of which no quality numbers are known, for their intensities: slow",
+    )
+    group.add_argument(
+        "--balance",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns whose groups the sampling weights make equal; by default dataset, modality and --compare's",
     )
 
 

@@ -85,6 +85,7 @@ def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
     steps |= set(DEFAULT_STEPS) if "default" in steps else set()
     merged["steps"] = tuple(step for step in STEPS if step in steps)
     merged["output_spaces"] = [_absolute_space(one) for one in merged.get("output_spaces", Settings.output_spaces)]
+    merged["also"] = [_absolute_dataset(one) for one in merged.get("also", ())]
     for name, value in merged.items():
         if isinstance(value, list):
             merged[name] = tuple(dict.fromkeys(value))
@@ -134,6 +135,12 @@ def _counts(option: str, value: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def _absolute_dataset(word: str) -> str:
+    """`[NAME=]DIR` with the folder's path made absolute."""
+    name, sign, folder = word.rpartition("=")
+    return f"{name}{sign}{Path(folder).absolute()}"
+
+
 def _shard(value: Any) -> tuple[int, int]:
     """A shard from `I/N` or, as settings are written to TOML, from a pair of integers."""
     numbers: list[Any] = []
@@ -156,6 +163,11 @@ def _check(settings: Settings) -> None:
         raise UsageError("--b-value is in s/mm^2: more than 50, and 20000 at the most")
     if settings.mem_gb is not None and not settings.mem_gb > 0:  # so that it is no NaN, either
         raise UsageError("--mem-gb must be more than 0")
+    if "nyul" in settings.wanted_normalizers() and settings.nyul_landmarks is None:
+        raise UsageError(
+            "nyul needs the group's landmarks: learn them with the level group and --learn-nyul, then give "
+            "--nyul-landmarks OUTPUT_DIR/group_nyul.json"
+        )
     if settings.fast and settings.mirroring:
         raise UsageError("--fast is without mirroring: give it or --mirroring")
     if _DEVICE.fullmatch(settings.device) is None:

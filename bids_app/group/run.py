@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
+from bids_app.group.collection import run_collection
 from bids_app.group.maps import write_maps
 from bids_app.group.measures import write_group_measures
 from bids_app.outputs.series_table import COLUMNS
@@ -18,13 +19,17 @@ from bids_app.settings import Settings
 
 
 def run_group(settings: Settings, console: Console) -> int:
-    """Gather the sessions' series tables in `group_series.tsv`, their numbers in `group_measures.tsv`.
+    """Gather the sessions' series tables in `group_series.tsv`, their numbers in `group_measures.tsv`, and say what
+    the collection is made of (`group.collection`).
 
     Returns
     -------
     The exit code: 0, or 18 when no participant was processed yet.
     """
     output = settings.output_dir
+    if settings.profile_only:
+        run_collection(settings, console)
+        return ALL_WELL
     header = "\t".join(COLUMNS)
     lines = [header]
     tables = 0
@@ -44,10 +49,11 @@ def run_group(settings: Settings, console: Console) -> int:
     write_bytes(output / "group_series.tsv", ("\n".join(lines) + "\n").encode())
     write_if_changed(output / "group_series.json", json_bytes(COLUMNS))
     write_group_measures(output)
+    run_collection(settings, console)
     write_if_changed(output / "group.html", group_page(output, kept_ratings(output)))
     console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
-    for path in write_maps(settings):
-        console.print(f"Map: {output / path}", soft_wrap=True)
+    for made in write_maps(settings):
+        console.print(f"Map: {output / made}", soft_wrap=True)
     console.print(f"To look at them, open {output / 'group.html'}", soft_wrap=True)
     return ALL_WELL
 

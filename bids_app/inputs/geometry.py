@@ -36,6 +36,7 @@ class Geometry:
     orientation: str  # where the axes point to, such as "LAS"
     plane: str  # "axial", "sagittal", "coronal" or "oblique"
     warnings: tuple[str, ...]
+    affine: tuple[float, ...] = ()  # voxels to RAS+ mm, the upper three rows one after another
 
 
 def read_geometry(header: Any, shape: tuple[int, ...]) -> Geometry:
@@ -54,8 +55,9 @@ def read_geometry(header: Any, shape: tuple[int, ...]) -> Geometry:
     if spacing.max() > _MAX_EDGE_MM or np.abs(affine[:3, 3]).max() > _MAX_OFFSET_MM:
         raise HeaderError("its header says an absurd voxel size or position; convert the file again")
     return Geometry(
-        _rounded(spacing, 5), _rounded(fov, 3), _orientation(affine, spacing), _plane(affine, spacing), warnings
-    )
+        _rounded(spacing, 5), _rounded(fov, 3), _orientation(affine, spacing), _plane(affine, spacing), warnings,
+        tuple(round(float(value), 5) for value in affine[:3].ravel()),
+    )  # fmt: skip
 
 
 def _affine(header: Any) -> Any:

@@ -56,6 +56,7 @@ def read_header(path: Path) -> Header:
         fov_mm=geometry.fov_mm,
         dtype=dtype.name,
         warnings=(*warnings, *geometry.warnings),
+        affine=geometry.affine,
     )
 
 

@@ -59,6 +59,7 @@ class Header:
     fov_mm: tuple[float, float, float]
     dtype: str
     warnings: tuple[str, ...] = ()  # what is odd about its orientation and does not stop it
+    affine: tuple[float, ...] = ()  # voxels to RAS+ mm, the upper three rows one after another
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def render(template: str, script: str, key: str, data: Mapping[str, Any] | None 
     Parameters
     ----------
     template, script
-        Names of files in `data/reports`.
+        Names of files in `data/reports`; a page may have no script ("").
     key
         Hash of everything that the page is made from; `key_of` reads it again.
     data
@@ -36,7 +36,7 @@ def render(template: str, script: str, key: str, data: Mapping[str, Any] | None 
     """
     from markupsafe import Markup
 
-    code = _asset(script)
+    code = _asset(script) if script else ""
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "

@@ -87,6 +87,8 @@ class RunContext:
 
     Attributes
     ----------
+    nyul
+        Standard scales for `nyul`, by contrast (`outputs.landmarks.contrast_label`).
     gpu
         Where the processes wait that predict on the GPUs (see `workflow.gpu`), if there are any.
     """
@@ -97,6 +99,7 @@ class RunContext:
     other_extraction: Extraction
     given_masks: Mapping[str, Path] = field(default_factory=dict)
     spaces: tuple[AtlasSpace, ...] = ()
+    nyul: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gpu: Path | None = None
 
     def extraction_for(self, series: Series) -> Extraction:
@@ -113,6 +116,12 @@ class RunContext:
         if self.default_extraction.method == "hd-bet" and not trained_on(series.suffix):
             return self.other_extraction
         return self.default_extraction
+
+    def standard_for(self, series: Series) -> tuple[float, ...] | None:
+        """The group's standard scale for the contrast of a series; None where its landmarks have none."""
+        from bids_app.outputs.landmarks import contrast_label
+
+        return self.nyul.get(contrast_label(series.contrast, series.contrast_agent))
 
 
 def step_versions() -> dict[str, str]:

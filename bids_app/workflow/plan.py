@@ -321,7 +321,8 @@ class _Planner:
                 made = target(
                     product, series, space, variant=variant, transforms=_transforms(files), masked_by=mask
                 )  # fmt: skip
-                self._add("normalize", series, {variant: made}, parameters, files, space, variant=variant)
+                said = {**parameters, **self._standard(series, variant.removeprefix("brain"))}
+                self._add("normalize", series, {variant: made}, said, files, space, variant=variant)
 
     def measure(self, series: Series) -> None:
         """Quality numbers of a series, from what there is of its files; only the brain mask has to be."""
@@ -341,11 +342,13 @@ class _Planner:
             files.update(self._fixed(self.reference))
         elif lead is not self.reference:  # there is no way to the atlas
             files = {field: file for field, file in files.items() if not field.endswith("atlas")}
+        normalizer = next(iter(self.settings.wanted_normalizers()), None)
         parameters = {
             "reference": series is self.reference,
             "atlas": first.label if first else None,
-            "normalize": next(iter(self.settings.wanted_normalizers()), None),
+            "normalize": normalizer,
             "contrast": series.contrast,
+            **self._standard(series, normalizer),
         }
         files |= self._lesion(series)
         if _is_map(series):
@@ -474,6 +477,10 @@ class _Planner:
         if space.kind == "atlas":
             parameters["atlas"] = next(atlas.spec for atlas in self.context.spaces if atlas.output == space)
         return parameters
+
+    def _standard(self, series: Series, normalizer: str | None) -> dict[str, Any]:
+        """The landmarks of the group that a normalisation takes: a change of them is another result."""
+        return {"standard": self.context.standard_for(series)} if normalizer == "nyul" else {}
 
     def _uri(self, series: Series) -> str:
         return product_uri("preproc", series)

@@ -13,6 +13,7 @@ from pathlib import Path
 from bids_app.assets import find_hd_bet_weights, find_space
 from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, USAGE
 from bids_app.inputs.content import file_sha256
+from bids_app.outputs.landmarks import read_landmarks
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
 
@@ -82,7 +83,7 @@ def prepare(settings: Settings) -> RunContext:
 
     Raises
     ------
-    SetupError, AssetError
+    SetupError, AssetError, LandmarksError
         Something is missing; the message names the remedies.
     """
     check_folders(settings)
@@ -91,7 +92,8 @@ def prepare(settings: Settings) -> RunContext:
     wanted = _wanted_spaces(settings)
     spaces = tuple(_named(spec, home, settings.templateflow_home) for spec in wanted)
     _check_names(spaces)
-    return RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces)
+    nyul = read_landmarks(settings.nyul_landmarks) if settings.nyul_landmarks is not None else {}
+    return RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces, nyul)
 
 
 def _wanted_spaces(settings: Settings) -> tuple[str, ...]:

@@ -126,10 +126,15 @@ class Measure(StepInterface):
         from bids_app.steps.intensity import fit
 
         method = self.task.parameters["normalize"]
-        if method is None:
+        standard = self.task.parameters.get("standard")
+        if method is None or (method == "nyul" and standard is None):
             return None
         contrast = self.task.series.contrast
-        return lambda image, mask: fit(method, image, self.without_lesion(mask), contrast=contrast).apply
+
+        def normalized(image: Image, mask: Image) -> Any:
+            return fit(method, image, self.without_lesion(mask), contrast=contrast, standard=standard).apply
+
+        return normalized
 
     def _first_atlas(self) -> AtlasSpace | None:
         return self.context.spaces[0] if self.context.spaces else None

@@ -112,7 +112,15 @@ class Normalize(_ToSpace):
         facts: dict[str, Any] = {}
         for variant in self.task.targets:
             method = variant.removeprefix("brain")
-            normalization = fit(method, native, native_mask, contrast=self.task.series.contrast)
+            standard = self.task.parameters.get("standard")
+            if method == "nyul" and standard is None:
+                raise images.ImageError(
+                    f"--nyul-landmarks has none for its contrast (only for {', '.join(sorted(self.context.nyul))}); "
+                    "learn them from a group that has it"
+                )
+            normalization = fit(
+                method, native, native_mask, contrast=self.task.series.contrast, standard=standard
+            )  # fmt: skip
             mapped = normalization.apply(images.array_of(image))
             said = self.said(method, Parameters=dict(normalization.parameters))
             facts[method] = dict(normalization.parameters)

@@ -1,0 +1,61 @@
+"""Volumes corrected for the size of the head: as a share of the intracranial volume, and as residuals of it.
+
+Residuals are the better of the two where volumes do not grow in proportion to the head (Sanfilipo et al. 2004,
+doi:10.1016/j.neuroimage.2004.04.035): a line is fitted over the collection, and each volume is moved along it to the
+mean intracranial volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.group.datasets import Source
+from bids_app.outputs.measures import load_measures
+from bids_app.reports.contents import read_participant, subjects_of
+
+HEAD = "intracranial_ml"
+VOLUME_COLUMNS = (
+    "dataset", "participant_id", "session_id", "series", "measure", "volume_ml", "intracranial_ml", "proportion",
+    "residual_corrected_ml",
+)  # fmt: skip
+#: Fewer heads than this make no line.
+FEWEST = 4
+
+
+def corrected_volumes(sources: Iterable[Source]) -> list[dict[str, Any]]:
+    """One row for each volume of each series whose intracranial volume is known (the step `segment`)."""
+    names = [one.name for one in load_measures().values() if one.unit == "mL" and one.name != HEAD]
+    rows: list[dict[str, Any]] = []
+    for source in sources:
+        for subject in subjects_of(source.output) if source.output else ():
+            assert source.output is not None
+            for session in read_participant(source.output, subject).sessions:
+                for series in session.series:
+                    head = series.measures.get(HEAD)
+                    for name in names:
+                        volume = series.measures.get(name)
+                        if head and volume is not None:
+                            rows.append({
+                                "dataset": source.label, "participant_id": f"sub-{subject}",
+                                "session_id": session.name or None, "series": series.name, "measure": name,
+                                "volume_ml": volume, HEAD: head, "proportion": volume / head,
+                            })  # fmt: skip
+    for name in names:
+        of_name = [row for row in rows if row["measure"] == name]
+        moved = residual_corrected(*(np.array([row[key] for row in of_name]) for key in ("volume_ml", HEAD)))
+        for row, value in zip(of_name, moved if moved is not None else (), strict=False):
+            row["residual_corrected_ml"] = float(value)
+    return rows
+
+
+def residual_corrected(volumes: NDArray[Any], heads: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Volumes less what the size of the head explains: V - b (head - mean head); None for too few or equal heads."""
+    if len(heads) < FEWEST or np.ptp(heads) == 0:
+        return None
+    centred = heads - heads.mean()
+    slope = float((centred * (volumes - volumes.mean())).sum() / (centred**2).sum())
+    return np.asarray(volumes - slope * centred, dtype=np.float64)
