@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.cli.export import add_export_options
 from bids_app.settings import (
     BRAIN_EXTRACTIONS,
     DEFAULT_OMP_NTHREADS,
@@ -16,13 +17,14 @@ from bids_app.settings import (
     known_variants,
 )
 
-LEVELS = ("participant", "group")
+LEVELS = ("participant", "group", "export")
 _EPILOG = """examples:
   bids_app /data /out participant                          everything, with the defaults
   bids_app /data /out participant --dry-run                what would be done, on what, and what is rejected
   bids_app /data /out participant --participant-label 01 02
   bids_app /data /out participant --shard 3/100            the third of a hundred jobs
   bids_app /data /out group                                the tables of all participants as one
+  bids_app /data /out export --format webdataset           files that training codes read
 
 helpers:
   bids_app demo DIR                 write a small dataset of artificial heads to try it on
@@ -47,10 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the dataset; never written to")
     parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the derivatives go")
-    parser.add_argument("level", choices=LEVELS, help="participant: process; group: gather what was processed")
+    parser.add_argument(
+        "level",
+        choices=LEVELS,
+        help="participant: process; group: gather what was processed; export: write it for training",
+    )
     _which(parser.add_argument_group("which"))
     _what(parser.add_argument_group("what"))
     _how(parser.add_argument_group("how"))
+    add_export_options(parser.add_argument_group("export"))
     _about(parser.add_argument_group("about"))
     return parser
 
