@@ -20,6 +20,7 @@ log = logging.getLogger("bids_app")
 
 #: Jobs that are waiting for each process: enough that none is idle, few enough that memory does not grow.
 _AHEAD = 2
+_KILLED = "a process was killed, perhaps for its memory: run it again, with a smaller --nprocs"
 
 
 class Job(Protocol):
@@ -53,30 +54,28 @@ def work(jobs: Iterable[Job], root: Path, nprocs: int, done: Callable[[str, Reco
 
 def _some(jobs: Iterator[Job], root: Path, nprocs: int, done: Callable[[str, Record | None, str], None]) -> bool:
     """Do jobs until there is none, or until a process is killed; whether one was."""
-    context = multiprocessing.get_context("spawn")
     pending: dict[Future[tuple[Record | None, str]], str] = {}
     killed = False
-    with ProcessPoolExecutor(nprocs, mp_context=context, initializer=_begin) as pool:
-        try:
-            while True:
-                while len(pending) < _AHEAD * nprocs and (job := next(jobs, None)) is not None:
+    pool = ProcessPoolExecutor(nprocs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        while True:
+            while not killed and len(pending) < _AHEAD * nprocs and (job := next(jobs, None)) is not None:
+                try:
                     pending[pool.submit(_made, job, root)] = job.unit
-                if not pending:
-                    return False
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    unit = pending.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        killed = True
-                        done(unit, None, "its process was killed, perhaps for its memory (--nprocs 1 needs the least)")
-                    else:
-                        done(unit, *future.result())
-                if killed:
-                    for unit in pending.values():
-                        done(unit, None, "a process beside it was killed; run the same command again")
-                    return True
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+                except BrokenProcessPool:
+                    killed = True
+                    done(job.unit, None, _KILLED)
+            if not pending:
+                return killed
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                unit = pending.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    killed = True
+                    done(unit, None, _KILLED)
+                else:
+                    done(unit, *future.result())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _made(job: Job, root: Path) -> tuple[Record | None, str]:
