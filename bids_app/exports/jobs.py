@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol
 
+from bids_app.exit_codes import TRY_AGAIN
 from bids_app.exports.journal import Record
 from bids_app.outputs.anonymise import safe_text
 
@@ -20,7 +21,15 @@ log = logging.getLogger("bids_app")
 
 #: Jobs that are waiting for each process: enough that none is idle, few enough that memory does not grow.
 _AHEAD = 2
+#: After so many killed processes, it is not by chance.
+_MOST_KILLED = 10
 _KILLED = "a process was killed, perhaps for its memory: run it again, with a smaller --nprocs"
+
+
+class WorkersDieError(Exception):
+    """No process lives long; `code` is the exit code."""
+
+    code = TRY_AGAIN
 
 
 class Job(Protocol):
@@ -48,8 +57,11 @@ def work(jobs: Iterable[Job], root: Path, nprocs: int, done: Callable[[str, Reco
             done(job.unit, *_made(job, root))
         return
     waiting = iter(jobs)
-    while _some(waiting, root, nprocs, done):
+    for _ in range(_MOST_KILLED):
+        if not _some(waiting, root, nprocs, done):
+            return
         log.warning("a process of the export was killed, perhaps for its memory; going on with the others")
+    raise WorkersDieError("processes of the export are killed again and again; try --nprocs 1, which goes on from here")
 
 
 def _some(jobs: Iterator[Job], root: Path, nprocs: int, done: Callable[[str, Record | None, str], None]) -> bool:
