@@ -93,6 +93,9 @@ class Tree:
                         f"{entities}{space}_label-{one}_desc-{suffix}_mask": self._mask() for one in ("brain", "face")
                     }
                     add(f"resample/{name}/{where}/masks", masks)
+                    if segmented:
+                        labels = {f"{entities}{space}_seg-synth_desc-{suffix}_dseg": self._labels()}
+                        add(f"resample/{name}/{where}/segmentation", labels)
             cells = {
                 "participant_id": f"sub-{subject}", "session_id": f"ses-{session}" if session else "n/a",
                 "series": name, "suffix": suffix, "status": "done", "reference": str(int(is_reference)),

@@ -16,14 +16,17 @@ from bids_app.exports.jobs import Job, work
 from bids_app.exports.journal import MANIFEST, Journal, Record, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
 from bids_app.exports.mr_rate import MrRate
+from bids_app.exports.nnunet import Cases
 from bids_app.exports.options import ExportSettings
+from bids_app.exports.slices import Slices
 from bids_app.exports.studies import list_studies
 from bids_app.exports.survey import Source, survey
+from bids_app.exports.webdataset import Shards
 from bids_app.outputs.anonymise import read_date_key
 from bids_app.outputs.writer import json_bytes
 from bids_app.settings import Settings
 
-_FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate}
+_FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
 #: The unit that the tables at the root are.
 _TABLES = "tables"
 
@@ -70,6 +73,8 @@ def run_export(settings: Settings, export: ExportSettings, subjects: frozenset[s
     for unit, reason in sorted(failed.items()):
         console.print(f"{unit} failed: {reason}", style="red", soft_wrap=True)
     console.print(f"{len(units)} {form.noun} in {export.export_dir}", soft_wrap=True)
+    if not units and not failed:
+        return NOTHING_MATCHES
     return SOME_FAILED if failed else code
 
 
