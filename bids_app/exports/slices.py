@@ -155,7 +155,11 @@ class Slices(Export):
 
     def afterwards(self, journal: Journal, console: Console) -> int:
         """Embeddings, where an encoder was given."""
-        return super().afterwards(journal, console)
+        if self.export.embed is None:
+            return super().afterwards(journal, console)
+        from bids_app.exports.embeddings import embed
+
+        return embed(journal.root, self.export, self.settings, console)
 
     def readme(self) -> str:
         """What a picture shows."""
@@ -184,7 +188,9 @@ def _job(source: Source, entry: Entry, export: ExportSettings) -> SlicesJob | No
             volumes.append(_volume(entry, series, image, label, str(wanted), export, study.person))
     if not volumes:
         return None
-    said = [[one.name, one.image.sha256, one.label and one.label.sha256, one.about] for one in volumes]
+    said = [
+        [one.name, one.image.sha256, one.label and one.label.sha256, one.said_spacing_mm, one.about] for one in volumes
+    ]
     folder = f"images/{entry.patient}/{entry.study}"
     key = unit_key("slices", _VERSION, folder, said, export.public())
     return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export)

@@ -84,7 +84,7 @@ def check_spacing(said_mm: float, spacing_mm: NDArray[Any]) -> None:
     """
     if said_mm > 0 and np.abs(spacing_mm / said_mm - 1).min() > _SAME_SPACING:
         raise BrokenStackError(
-            f"its slices are no continuous stack: SpacingBetweenSlices is {said_mm:.3g} mm, which its grid does not have"
+            f"its slices are no continuous stack: they should be {said_mm:.3g} mm apart, by its SpacingBetweenSlices"
         )
 
 
