@@ -29,11 +29,10 @@ NORMALIZERS: tuple[str, ...] = (
 #: the same input gives the same bytes on every machine, however many sessions run side by side.
 DEFAULT_OMP_NTHREADS = 1
 
-
 #: Settings of the group level, which have no part in what a participant's outputs are.
 GROUP_ONLY: tuple[str, ...] = (
     "profile_only", "also", "dataset_name", "participant_columns", "compare", "densenet_weights", "learn_nyul",
-    "read_voxels", "balance",
+    "read_voxels", "balance", "maps", "maps_by", "maps_where",
 )  # fmt: skip
 
 

@@ -83,10 +83,11 @@ def _told(bar: Any, task: Any, done: int, total: int | None) -> None:
 
 
 def verify(words: list[str], environment: Mapping[str, str]) -> int:
-    """`bids_app verify OUTPUT`."""
+    """`bids_app verify OUTPUT`, where OUTPUT can be an export, too."""
     del environment
     parser = argparse.ArgumentParser(
-        prog="bids_app verify", description="Compare every file of an output with the hashes in its manifests."
+        prog="bids_app verify",
+        description="Compare every file of an output or of an export with the hashes in its manifests.",
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT")
     arguments = parser.parse_args(words)
@@ -95,7 +96,10 @@ def verify(words: list[str], environment: Mapping[str, str]) -> int:
     if not arguments.output.is_dir():
         print(f"bids_app: {arguments.output}: no such folder", file=sys.stderr)
         return NO_INPUT
-    count, problems = verify_output(arguments.output)
+    from bids_app.exports.journal import MANIFEST, verify_export
+
+    is_export = (arguments.output / MANIFEST).is_file()
+    count, problems = verify_export(arguments.output) if is_export else verify_output(arguments.output)
     for path, problem in problems:
         print(f"{path}: {problem}")
     print(f"{count} files checked, {len(problems)} problems")

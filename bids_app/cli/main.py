@@ -58,7 +58,11 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
         check_folders(settings)
         return run_group(settings, console)
     selection = _selection(settings)
-    list_subjects(dataset, selection)  # an unknown label is told before anything is looked for
+    subjects = list_subjects(dataset, selection)  # an unknown label is told before anything is looked for
+    if command.export is not None:
+        from bids_app.exports.run import run_export
+
+        return run_export(settings, command.export, frozenset(subjects), console)
     from bids_app.workflow.prepare import prepare
 
     context = prepare(settings)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.cli.export import add_export_options
+from bids_app.cli.group import add_group_options
 from bids_app.settings import (
     BRAIN_EXTRACTIONS,
     DEFAULT_OMP_NTHREADS,
@@ -16,7 +18,7 @@ from bids_app.settings import (
     known_variants,
 )
 
-LEVELS = ("participant", "group")
+LEVELS = ("participant", "group", "export")
 _EPILOG = """examples:
   bids_app /data /out participant                          everything, with the defaults
   bids_app /data /out participant --dry-run                what would be done, on what, and what is rejected
@@ -24,6 +26,7 @@ _EPILOG = """examples:
   bids_app /data /out participant --shard 3/100            the third of a hundred jobs
   bids_app /data /out group                                the tables of all participants as one
   bids_app /data /out group --profile-only                 what a dataset looks like, unprocessed
+  bids_app /data /out export --format webdataset           files that training codes read
 
 helpers:
   bids_app demo DIR                 write a small dataset of artificial heads to try it on
@@ -50,12 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the dataset; never written to")
     parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the derivatives go")
-    parser.add_argument("level", choices=LEVELS, help="participant: process; group: gather what was processed")
+    parser.add_argument(
+        "level",
+        choices=LEVELS,
+        help="participant: process; group: gather what was processed; export: write it for training",
+    )
     _which(parser.add_argument_group("which"))
     _what(parser.add_argument_group("what"))
-    _group(parser.add_argument_group("of the group"))
     _how(parser.add_argument_group("how"))
-    _group_level(parser.add_argument_group("the group level"))
+    add_group_options(parser.add_argument_group("the group level"))
+    add_export_options(parser.add_argument_group("export"))
     _about(parser.add_argument_group("about"))
     return parser
 
@@ -232,25 +239,6 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
 
 
-def _group(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--maps",
-        action="store_true",
-        help="maps over participants in atlas space: mean and standard deviation of each kind of image, and how often "
-        "a lesion is where",
-    )
-    group.add_argument(
-        "--maps-by", "--maps_by", metavar="COLUMN", help="maps for each value of a column of participants.tsv"
-    )
-    group.add_argument(
-        "--maps-where",
-        "--maps_where",
-        nargs="+",
-        metavar="COLUMN=VALUE",
-        help="maps of these participants only, such as group=control, or lesion=0: an empty lesion mask",
-    )
-
-
 def _how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--nprocs", "--n-cpus", "--n_cpus", type=int, metavar="N", help="processors to use")
     group.add_argument(
@@ -287,60 +275,6 @@ def _how(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FILE",
         help="TOML with any of these options, by their long names; logs/settings.toml of an output is one",
-    )
-
-
-def _group_level(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--profile-only",
-        "--profile_only",
-        action="store_true",
-        help="describe the dataset from its headers and sidecars; nothing needs to be processed",
-    )
-    group.add_argument(
-        "--also",
-        nargs="+",
-        metavar="[NAME=]DIR",
-        help="further datasets beside this one: BIDS datasets, or outputs of bids_app",
-    )
-    group.add_argument("--dataset-name", "--dataset_name", metavar="NAME", help="what this dataset is called in tables")
-    group.add_argument(
-        "--participant-columns",
-        "--participant_columns",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns of participants.tsv to be taken over beside age and sex; see that they identify nobody",
-    )
-    group.add_argument(
-        "--compare",
-        metavar="COLUMN",
-        help="covariate shift between the groups of a column of the profile or of participants.tsv, such as "
-        "manufacturer; by default, with --also, dataset",
-    )
-    group.add_argument(
-        "--densenet-weights",
-        "--densenet_weights",
-        type=Path,
-        metavar="FILE",
-        help="weights of DenseNet121 for that (torchvision's or MONAI's names); else a descriptor that needs none",
-    )
-    group.add_argument(
-        "--learn-nyul",
-        "--learn_nyul",
-        action="store_true",
-        help="learn the landmarks of Nyul's normalisation, group_nyul.json, for --normalize nyul",
-    )
-    group.add_argument(
-        "--read-voxels",
-        "--read_voxels",
-        action="store_true",
-        help="read the images of which no quality numbers are known, for their intensities: slow",
-    )
-    group.add_argument(
-        "--balance",
-        nargs="+",
-        metavar="COLUMN",
-        help="columns whose groups the sampling weights make equal; by default dataset, modality and --compare's",
     )
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from bids_app.cli.config_file import read_config
 from bids_app.cli.errors import UsageError
+from bids_app.cli.export import export_settings
 from bids_app.cli.machine import available_cpus, available_memory_gb
 from bids_app.exit_codes import NO_INPUT
+from bids_app.exports.options import EXPORT_OPTIONS, ExportSettings
 from bids_app.inputs.reference import check_rule
 from bids_app.settings import DEFAULT_STEPS, STEPS, Settings
 
@@ -30,6 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 #: Options that steer the command and are no part of `Settings`.
 _NOT_SETTINGS = (
     "level", "preset", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model", "verbose",
+    *EXPORT_OPTIONS,
 )  # fmt: skip
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
@@ -44,6 +47,7 @@ class Command:
     nodes: tuple[int, ...] = ()
     plan_sessions: int | None = None
     cost_model: Path | None = None
+    export: ExportSettings | None = None
     verbose: int = 0
 
 
@@ -60,8 +64,13 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
     """
     words = vars(arguments)
     given = {**(read_config(words["config_file"]) if "config_file" in words else {}), **words}
+    settings = _settings(given, environment)
+    exports = given.get("level") == "export"
+    if not exports and (odd := [name for name in EXPORT_OPTIONS if name in words]):
+        raise UsageError(f"--{odd[0].replace('_', '-')} goes with the level export")
     return Command(
-        _settings(given, environment),
+        settings,
+        export=export_settings(given, settings.output_dir) if exports else None,
         dry_run=given.get("dry_run", False),
         json=given.get("json", False),
         nodes=_counts("--nodes", given["nodes"]) if "nodes" in given else (),

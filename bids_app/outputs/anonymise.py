@@ -40,8 +40,8 @@ class DateKeyError(Exception):
     code = NO_INPUT
 
 
-def read_date_key(path: Path | None, output: Path) -> bytes | None:
-    """The secret in a file, or None where there is no file: then no date leaves.
+def read_date_key(path: Path | None, output: Path, option: str = "--date-key") -> bytes | None:
+    """The secret in the file of an option, or None where there is none: then no date leaves.
 
     Raises
     ------
@@ -51,14 +51,14 @@ def read_date_key(path: Path | None, output: Path) -> bytes | None:
     if path is None:
         return None
     if output.resolve() in path.resolve().parents:
-        raise DateKeyError(f"--date-key {path} lies in the output: whoever has it can shift the dates back; move it")
+        raise DateKeyError(f"{option} {path} lies in the output: whoever has it can undo what it hides; move it")
     try:
         key = path.read_bytes().strip()
     except OSError as error:
-        raise DateKeyError(f"--date-key {path}: {error.strerror}") from error
+        raise DateKeyError(f"{option} {path}: {error.strerror}") from error
     if len(key) < _MIN_KEY_BYTES:
         raise DateKeyError(
-            f"--date-key {path}: at least {_MIN_KEY_BYTES} bytes are needed; make one with "
+            f"{option} {path}: at least {_MIN_KEY_BYTES} bytes are needed; make one with "
             "`head -c 32 /dev/urandom | base64 > FILE` and keep it"
         )
     return key

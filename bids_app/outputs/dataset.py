@@ -38,6 +38,7 @@ BIDSIGNORE = (
     "qc_ratings.*",
     "*.html",
     "**/figures/**",
+    "exports/**",
 )
 
 #: Everything that a run at the participant level writes at the root, or below it for all participants.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,7 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
         row = {"session_id": session, "age": capped_age(entry.get("age", "")) or _MISSING, "acq_time": _MISSING}
         if key:
             shift = date_shift(key, subject)
-            times = [entry.get("acq_time", "")]
-            if shifted(times[0], shift) is None:
-                scans = folder / session / f"sub-{subject}_{session}_scans.tsv"
-                times = [one.get("acq_time", "") for one in _rows(scans)]
+            times = _acquisition_times(folder / session, f"sub-{subject}_{session}", entry)
             moved = [moment for time in times if (moment := shifted(time, shift))]
             row["acq_time"] = min(moved, default=_MISSING)
         rows.append(row)
@@ -103,6 +101,24 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
     else:
         _remove(output, name, f"logs/sub-{subject}")
     return bool(columns)
+
+
+def visit_times(source: Path, subject: str, session: str | None) -> list[str]:
+    """When a session was acquired, by the dataset's tables: true dates, to be shifted before they are written."""
+    if session is None:
+        return _acquisition_times(source / f"sub-{subject}", f"sub-{subject}", {})
+    folder = source / f"sub-{subject}"
+    rows = _rows(folder / f"sub-{subject}_sessions.tsv")
+    entry = next((row for row in rows if row.get("session_id") == f"ses-{session}"), {})
+    return _acquisition_times(folder / f"ses-{session}", f"sub-{subject}_ses-{session}", entry)
+
+
+def _acquisition_times(folder: Path, stem: str, entry: Mapping[str, str]) -> list[str]:
+    """The time in a session's row where it is one, else those of its scans."""
+    time = entry.get("acq_time", "")
+    if shifted(time, timedelta()) is not None:
+        return [time]
+    return [row.get("acq_time", "") for row in _rows(folder / f"{stem}_scans.tsv")]
 
 
 def _filled(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:

@@ -1,0 +1,101 @@
+"""k-means maps: the patches of a slice clustered by their features, and how well clusters tell a label (zero-shot)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from bids_app.exports.embeddings import FOLDER, encoded
+from bids_app.exports.encoders import Encoder, EncoderError
+from bids_app.exports.metadata import csv_pieces
+from bids_app.exports.options import ExportSettings
+from bids_app.exports.slicing import fitted, png_bytes
+from bids_app.outputs.writer import write_bytes, write_pieces
+
+COLUMNS = ("path", "k", "dice", "map_path")
+#: Starts of k-means, of which the best counts.
+_STARTS = 4
+
+
+def cluster(root: Path, export: ExportSettings, encoder: Encoder, seed: int, console: Console) -> None:
+    """Cluster every slice in which there is a label, for each k: `kmeans.csv`, and the maps as PNG files."""
+    sums: dict[int, list[float]] = {k: [] for k in export.kmeans}
+
+    def rows() -> Iterator[list[Any]]:
+        for row in _labelled(root / "slices.csv"):
+            features = next(encoded(root, [row], encoder, 1))
+            if features.ndim != 4:
+                raise EncoderError("--kmeans needs an encoder that gives a map of features, (n, c, h, w)")
+            label = _label_map(root / row["label_path"], encoder.edge, features.shape[2:])
+            shown = _shown((int(row["rows"]), int(row["columns"])), features.shape[2:])
+            for k in export.kmeans:
+                clusters, dice = kmeans_map(
+                    features[0][:, : shown[0], : shown[1]], label[: shown[0], : shown[1]], k, seed
+                )
+                path = f"{FOLDER}/kmeans/{Path(row['path']).with_suffix('')}_k-{k:03d}.png"
+                write_bytes(root / path, png_bytes(clusters))
+                sums[k].append(dice)
+                yield [row["path"], k, f"{dice:.6f}", path]
+
+    write_pieces(root / FOLDER / "kmeans.csv", csv_pieces(COLUMNS, rows()))
+    for k, found in sums.items():
+        mean = float(np.mean(found)) if found else float("nan")
+        console.print(f"k-means, k = {k}: mean Dice {mean:.3f} over {len(found)} slices", soft_wrap=True)
+
+
+def kmeans_map(
+    features: NDArray[np.float32], label: NDArray[np.bool_], k: int, seed: int
+) -> tuple[NDArray[np.uint8], float]:
+    """The cluster of each patch, and the Dice overlap of the label with the clusters that lie in it by more than half.
+
+    Parameters
+    ----------
+    features
+        (c, h, w).
+    label
+        Patches of the label, (h, w).
+    k
+        Clusters; no more than there are different patches.
+    """
+    from sklearn.cluster import KMeans
+
+    vectors = features.reshape(features.shape[0], -1).T
+    count = min(k, len(np.unique(vectors, axis=0)), 255)
+    found = KMeans(count, n_init=_STARTS, random_state=seed).fit_predict(vectors).reshape(label.shape)
+    inside = [one for one in range(count) if label[found == one].mean() > 0.5]
+    said = np.isin(found, inside)
+    dice = 2 * float((said & label).sum()) / max(1, int(said.sum() + label.sum()))
+    return found.astype(np.uint8), dice
+
+
+def _labelled(table: Path) -> Iterator[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["label_path"] and int(row["label_pixels"]) > 0:
+                yield row
+
+
+def _shown(picture: tuple[int, int], grid: tuple[int, ...]) -> tuple[int, int]:
+    """The rows and columns of patches that show the picture; the others are padding."""
+    longest = max(picture)
+    rows, columns = (max(1, -(-edge * size // longest)) for edge, size in zip(picture, grid, strict=True))
+    return rows, columns
+
+
+def _label_map(path: Path, edge: int, grid: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The patches of which more than half is label."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        label = fitted(np.asarray(image), square=False, size=edge, labels=True) > 0
+    whole = np.zeros((edge, edge), np.float32)
+    whole[: label.shape[0], : label.shape[1]] = label
+    patch = (edge // grid[0], edge // grid[1])
+    cut = whole[: grid[0] * patch[0], : grid[1] * patch[1]].reshape(grid[0], patch[0], grid[1], patch[1])
+    return np.asarray(cut.mean(axis=(1, 3)) > 0.5)

@@ -1,0 +1,151 @@
+"""The export level: from the derivatives of an output to files that loaders of training codes read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bids_app import __version__
+from bids_app.exit_codes import NO_INPUT, NOTHING_MATCHES, SOME_FAILED, USAGE
+from bids_app.exports.formats import Export
+from bids_app.exports.identity import Names
+from bids_app.exports.jobs import Job, work
+from bids_app.exports.journal import MANIFEST, Journal, Record, file_record, unit_key
+from bids_app.exports.metadata import csv_pieces
+from bids_app.exports.mr_rate import MrRate
+from bids_app.exports.nnunet import Cases
+from bids_app.exports.options import ExportSettings
+from bids_app.exports.slices import Slices
+from bids_app.exports.studies import list_studies
+from bids_app.exports.survey import Source, survey
+from bids_app.exports.webdataset import Shards
+from bids_app.outputs.anonymise import read_date_key
+from bids_app.outputs.writer import json_bytes
+from bids_app.settings import Settings
+
+_FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
+#: The unit that the tables at the root are.
+_TABLES = "tables"
+
+
+class ExportError(Exception):
+    """An export that cannot begin; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def run_export(settings: Settings, export: ExportSettings, subjects: frozenset[str], console: Console) -> int:
+    """Export what is finished of the given participants.
+
+    Returns
+    -------
+    The exit code: 0, 1 when a study failed, 18 when there is nothing to export.
+
+    Raises
+    ------
+    ExportError
+        No output to export from (66), or a key that is missing (64).
+    """
+    if not (settings.output_dir / "logs").is_dir():
+        raise ExportError(f"{settings.output_dir} is no output of bids_app; run the participant level first", NO_INPUT)
+    source = _source(settings, export)
+    sessions = frozenset(label.removeprefix("ses-") for label in settings.session_label)
+    studies = list_studies(settings.output_dir, subjects, sessions)
+    with Journal(export.export_dir) as journal, _progress(console) as bar:
+        task = bar.add_task("looking at the studies", total=len(studies))
+        seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
+        if not seen.entries:
+            journal.close((), ())
+            _tell_left_out(console, seen.left_out)
+            console.print(f"no finished series of {len(studies)} studies can be exported")
+            return NOTHING_MATCHES
+        form = _FORMATS[export.format](source, export, settings, seen)
+        failed = _make(form, journal, bar, settings.nprocs)
+        units = [unit for unit in form.units if unit not in failed]
+        _write_tables(form, journal, units, failed)
+        code = form.afterwards(journal, console)
+    _tell_left_out(console, form.left_out)
+    for unit, reason in sorted(failed.items()):
+        console.print(f"{unit} failed: {reason}", style="red", soft_wrap=True)
+    console.print(f"{len(units)} {form.noun} in {export.export_dir}", soft_wrap=True)
+    if not units and not failed:
+        return NOTHING_MATCHES
+    return SOME_FAILED if failed else code
+
+
+def _source(settings: Settings, export: ExportSettings) -> Source:
+    key = read_date_key(export.export_key, settings.output_dir, "--export-key")
+    if key is not None and export.export_key is not None:
+        read_date_key(export.export_key, export.export_dir, "--export-key")  # it must not leave with the files
+    if export.format == "mr-rate" and key is None:
+        raise ExportError(
+            "--format mr-rate needs --export-key FILE: the secret by which its pseudonyms are made; make one with "
+            "`head -c 32 /dev/urandom | base64 > FILE`, outside the output, and keep it"
+        )
+    date_key = read_date_key(settings.date_key, settings.output_dir)
+    names = Names(key, date_key)
+    return Source(settings.bids_dir, settings.output_dir, names, not settings.deface, settings.allow_face)
+
+
+def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[str, str]:
+    """Make what is not there yet; the units that failed, with the reason."""
+    failed: dict[str, str] = {}
+    task = bar.add_task(f"writing {form.noun}", total=form.total)
+
+    def unfinished() -> Iterator[Job]:
+        for job in form.jobs():
+            if journal.finished(job.unit, job.key):
+                bar.advance(task)
+            else:
+                yield job
+
+    def done(unit: str, record: Record | None, problem: str) -> None:
+        bar.advance(task)
+        if record is None:
+            failed[unit] = problem
+        else:
+            journal.add(record)
+
+    work(unfinished(), journal.root, nprocs, done)
+    bar.update(task, total=form.total, completed=form.total)
+    return failed
+
+
+def _write_tables(form: Export, journal: Journal, units: list[str], failed: dict[str, str]) -> None:
+    """The tables of all studies together, what was left out, and how the export was made; then the manifest."""
+    files = [file_record(journal.root, path, pieces) for path, pieces in form.tables(journal, units)]
+    left_out = csv_pieces(("study", "contrast", "reason"), form.left_out)
+    about = {
+        "GeneratedBy": {"Name": "bids_app", "Version": __version__},
+        "Settings": form.export.public(),
+        "Seed": form.settings.random_seed,
+        "Pseudonyms": "HMAC-SHA-256" if form.source.names.key else "none: the labels of the derivatives",
+        "Manifest": f"{MANIFEST}: the sha256 of every file",
+    }
+    files.append(file_record(journal.root, "left_out.csv", left_out))
+    files.append(file_record(journal.root, "export.json", [json_bytes(about)]))
+    files.append(file_record(journal.root, "README.md", [form.readme().encode()]))
+    key = unit_key([vars(file) for file in files])
+    journal.add(Record(_TABLES, key, tuple(files), {}))
+    journal.close((*units, _TABLES), failed)
+
+
+def _tell_left_out(console: Console, left_out: tuple[tuple[str, str, str], ...]) -> None:
+    for reason, count in sorted(Counter(reason for *_, reason in left_out).items()):
+        console.print(f"left out, {count} times: {reason}", soft_wrap=True)
+
+
+def _counted(studies: list[tuple[str, str | None]], bar: Progress, task: object) -> Iterator[tuple[str, str | None]]:
+    for one in studies:
+        yield one
+        bar.advance(task)  # type: ignore[arg-type]
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,233 @@
+"""The studies (sessions) of an output, as exports see them: what is finished of each series, by the manifests alone.
+
+Nothing of the dataset's images is read here or anywhere in an export. A series is left out, with the reason, unless it
+was defaced and passed the face check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bids_app.exports.options import Wanted
+from bids_app.inputs.metadata import read_json_object
+from bids_app.inputs.series import Series, parse_entities
+from bids_app.outputs.manifest import Manifest, manifest_path, read_manifest
+from bids_app.outputs.names import session_folder, sidecar_of
+from bids_app.outputs.sidecars import acquisition_fields
+
+_EXTENSIONS = (".nii.gz", ".mat", ".h5", ".tsv")
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """A file of a finished task; `space` is native, isotropic, reference or the label of an atlas."""
+
+    path: str
+    sha256: str
+    size: int
+    space: str
+    suffix: str
+    extension: str
+    entities: Mapping[str, str]
+
+    def entity(self, key: str) -> str | None:
+        """The value of a BIDS entity, or None."""
+        return self.entities.get(key)
+
+
+@dataclass(frozen=True)
+class StudySeries:
+    """A series with its finished files; `row` is its row of the series table."""
+
+    name: str
+    series: Series
+    row: Mapping[str, str]
+    files: tuple[Derivative, ...]
+    output: Path = field(repr=False)
+
+    @property
+    def contrast(self) -> str:
+        """T1w, FLAIR, SWI, …"""
+        return self.series.contrast
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the session's reference."""
+        return self.row.get("reference") == "1"
+
+    def image(self, wanted: Wanted) -> Derivative | None:
+        """The image of a kind; of several resolutions the first in order."""
+        if wanted.contrast not in (None, self.contrast, self.series.suffix):
+            return None
+        return self._first(wanted.space, wanted.res, suffix=self.series.suffix, desc=wanted.desc)
+
+    def label(self, name: str, space: str, res: str | None = None) -> Derivative | None:
+        """A mask (`brain`, `face`, `lesion`, …) or a segmentation (`synth`, …) in a space."""
+        return self._first(space, res, suffix="mask", label=name) or self._first(space, res, suffix="dseg", seg=name)
+
+    def transform(self, task: str, target: str | None = None) -> Derivative | None:
+        """The file of a task `coregister` or `atlas` (to one atlas) that moves the series there."""
+        for file in self.files:
+            is_to = file.suffix == "xfm" and file.entity("from") == self.series.suffix
+            if is_to and file.space == task and (target is None or file.entity("to") == target):
+                return file
+        return None
+
+    def atlases(self) -> tuple[str, ...]:
+        """The labels of the atlases in which there are images of it."""
+        found = {file.space for file in self.files if file.extension == ".nii.gz"}
+        return tuple(sorted(found - {"native", "isotropic", "reference"}))
+
+    @cached_property
+    def acquisition(self) -> dict[str, Any]:
+        """How it was acquired: fields of the derivative's sidecar that pass the allow-list (once more)."""
+        for desc in ("defaced", "preproc"):
+            if found := self._first("native", None, suffix=self.series.suffix, desc=desc):
+                content, _ = read_json_object(self.output / sidecar_of(PurePosixPath(found.path)))
+                return acquisition_fields(content)
+        return {}
+
+    def _first(self, space: str, res: str | None, suffix: str, **entities: str) -> Derivative | None:
+        atlases = self.atlases()
+        place = atlases[0] if space == "atlas" and atlases else space
+        found = [
+            file
+            for file in self.files
+            if (file.space, file.suffix, file.extension) == (place, suffix, ".nii.gz")
+            and res in (None, file.entity("res"))
+            and all(file.entity(key) == value for key, value in entities.items())
+        ]
+        return min(found, key=lambda file: file.path, default=None)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A session: the series that may be exported, and the others with the reason."""
+
+    subject: str
+    session: str | None
+    series: tuple[StudySeries, ...]
+    left_out: tuple[tuple[str, str], ...]
+    person: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> StudySeries | None:
+        """The session's reference, where it may be exported."""
+        return next((one for one in self.series if one.is_reference), None)
+
+
+def list_studies(output: Path, subjects: frozenset[str], sessions: frozenset[str]) -> list[tuple[str, str | None]]:
+    """Subject and session of everything that has a manifest, in order, of the given participants and sessions."""
+    logs = output / "logs"
+    found = []
+    for path in (*logs.glob("sub-*/manifest.json"), *logs.glob("sub-*/ses-*/manifest.json")):
+        subject, *session = (part.partition("-")[2] for part in path.relative_to(logs).parts[:-1])
+        if subject in subjects and (not sessions or (session and session[0] in sessions)):
+            found.append((subject, session[0] if session else None))
+    return sorted(found, key=lambda one: (one[0], one[1] or ""))
+
+
+def read_study(
+    output: Path, subject: str, session: str | None, *, defaced_before: bool = False, allow_face: bool = False
+) -> Study:
+    """A session as its manifest, tables and sidecars have it; nothing of an image is read.
+
+    Parameters
+    ----------
+    defaced_before
+        The data came defaced (`--no-deface`): series without the step are taken, too.
+    allow_face
+        Series in which the face check found a face and that were written all the same are taken, too.
+    """
+    manifest = read_manifest(manifest_path(output, subject, session))
+    series, left_out = [], []
+    for row in _rows(output / _table(subject, session)):
+        name = row["series"]
+        if row["status"] == "rejected":
+            continue
+        one = StudySeries(name, _series(name), row, _files(name, manifest), output)
+        reason = _refusal(name, manifest, defaced_before, allow_face)
+        if reason:
+            left_out.append((name, reason))
+        else:
+            series.append(one)
+    return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session))
+
+
+def _refusal(name: str, manifest: Manifest, defaced_before: bool, allow_face: bool) -> str | None:
+    """Why a series may not leave, or None."""
+    if f"bias/{name}" not in manifest.tasks and f"deface/{name}" not in manifest.tasks:
+        return "no image of it is finished"
+    task = manifest.tasks.get(f"deface/{name}")
+    if task is None:
+        return None if defaced_before else "it was not defaced (--no-deface says that the data were before)"
+    check = task.facts.get("face_check")
+    if check == "passed" or (check == "allowed" and allow_face):
+        return None
+    return "the face check found a face in it" if check == "allowed" else "it did not pass the face check"
+
+
+def _files(name: str, manifest: Manifest) -> tuple[Derivative, ...]:
+    found = []
+    for task_name, task in manifest.tasks.items():
+        step, of, *where = task_name.split("/")
+        if of != name:
+            continue
+        for file in task.files:
+            extension = next((one for one in _EXTENSIONS if file.path.endswith(one)), None)
+            if extension is None:
+                continue
+            *parts, suffix = PurePosixPath(file.path).name.removesuffix(extension).split("_")
+            entities = {key: value for key, _, value in (part.partition("-") for part in parts)}
+            space = _space(step, where, entities)
+            found.append(Derivative(file.path, file.sha256, file.size, space, suffix, extension, entities))
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def _space(step: str, where: list[str], entities: Mapping[str, str]) -> str:
+    """Where the files of a task are: its name says so (`resample/<series>/<space>/<variant>`)."""
+    if step in ("coregister", "atlas"):
+        return step
+    if len(where) < 2:
+        return "native"
+    return where[0] if where[0] in ("reference", "isotropic") else entities.get("space", "")
+
+
+def _series(name: str) -> Series:
+    """The series by its name: entities and suffix."""
+    entities, suffix = parse_entities(name)
+    return Series(Path(f"{name}.nii.gz"), "", entities, suffix, "anat", ".nii.gz")
+
+
+def _table(subject: str, session: str | None) -> PurePosixPath:
+    folder = session_folder(subject, session)
+    return folder / f"{'_'.join(folder.parts)}_series.tsv"
+
+
+def _person(output: Path, subject: str, session: str | None) -> dict[str, str]:
+    """Age and sex, as the derivatives' own tables have them (ages from 89 on are one)."""
+    person = next(_matching(output / "participants.tsv", "participant_id", f"sub-{subject}"), {})
+    if session is not None:
+        table = output / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
+        visit = next(_matching(table, "session_id", f"ses-{session}"), {})
+        person = {**person, **{key: value for key, value in visit.items() if value != "n/a"}}
+    return {key: person[key] for key in ("age", "sex") if person.get(key, "n/a") != "n/a"}
+
+
+def _matching(path: Path, column: str, value: str) -> Iterator[dict[str, str]]:
+    return (row for row in _rows(path) if row.get(column) == value)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table of the output; none where it is not there."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            header = file.readline().rstrip("\n").split("\t")
+            for line in file:
+                yield dict(zip(header, line.rstrip("\n").split("\t"), strict=False))
+    except OSError:
+        return
