@@ -46,8 +46,8 @@ def run_group(settings: Settings, console: Console) -> int:
     write_group_measures(output)
     write_if_changed(output / "group.html", group_page(output, kept_ratings(output)))
     console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
-    for path in write_maps(settings):
-        console.print(f"Map: {output / path}", soft_wrap=True)
+    for made in write_maps(settings):
+        console.print(f"Map: {output / made}", soft_wrap=True)
     console.print(f"To look at them, open {output / 'group.html'}", soft_wrap=True)
     return ALL_WELL
 
