@@ -103,7 +103,8 @@ class Stroke:
     trace: images.Image
     brain: images.Image
     lesion: images.Image
-    healthy: Mask  # tissue that is no lesion and borders on none
+    tissue: Mask  # brain that is neither fluid nor lesion
+    healthy: Mask  # tissue that borders on neither
 
 
 def load_head(path: Path, spacing_mm: int = 2) -> Head:
@@ -171,7 +172,7 @@ def scanned(head: Head, volume_ml: float, scanner: Scanner, seed: list[int]) -> 
     healthy = ndimage.binary_erosion(tissue, iterations=1)
     made = [images.new_image((one * scanner.gain).astype(np.float32), affine) for one in pair]
     masks = [images.new_image(one.astype(np.uint8), affine) for one in (brain, found)]
-    return Stroke(made[0], made[1], masks[0], masks[1], healthy)
+    return Stroke(made[0], made[1], masks[0], masks[1], np.pad(head.tissue, pad) & ~found, healthy)
 
 
 def _field(brain: Mask, spacing_mm: float, sd: float, rng: np.random.Generator) -> Array:

@@ -170,8 +170,10 @@ def test_who_leads_is_told_anew_when_the_b0_image_cannot_be_used(tmp_path: Path)
     session = _walk(tmp_path, dict.fromkeys(("S0map.nii.gz", "trace.nii.gz", "ADC.nii.gz"), IMAGE), b_value=1e3)
     broken = [_rejected(one) if one.suffix == "S0map" else one for one in session.series]
     after = {one.name: one for one in settled(broken)}
-    assert after["sub-01_trace"].diffusion and after["sub-01_trace"].diffusion.leader == "sub-01_trace"
-    assert after["sub-01_ADC"].diffusion and after["sub-01_ADC"].diffusion.leader == "sub-01_trace"
+    assert after["sub-01_trace"].diffusion
+    assert after["sub-01_trace"].diffusion.leader == "sub-01_trace"
+    assert after["sub-01_ADC"].diffusion
+    assert after["sub-01_ADC"].diffusion.leader == "sub-01_trace"
     assert "cannot be used" in (after[COMPUTED].rejection or "")
 
 
