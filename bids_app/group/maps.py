@@ -45,7 +45,7 @@ class Found:
     Attributes
     ----------
     kind
-        What is averaged together: space and resolution, variant ("lesion" for a lesion mask), suffix.
+        What is averaged together: space and resolution, variant ("lesion" for a lesion mask), suffix of the series.
     mask
         The brain mask of its session there, if there is one.
     """
@@ -157,7 +157,7 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
             suffix = series.rpartition("_")[2]
             if "_rec-computed_" in f"{series}_":
                 suffix = f"computed{suffix}"
-            kind = (space, variant, "mask" if variant == "lesion" else suffix)
+            kind = (space, variant, suffix)
             mask = masks.get(space)
             yield Found(subject, kind, output / file, output / mask if mask else None)
 

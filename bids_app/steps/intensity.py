@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .images import ImageError, mask_of
 
-VERSION = "1"
+VERSION = "2"
 
 #: Methods that need one image only. "nyul" needs the group's standard scale besides.
 METHODS = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
@@ -27,9 +27,10 @@ _LOWER_PERCENT, _UPPER_PERCENT = 1.0, 99.0
 _STRIPE_HALF_WIDTH = 0.05  # Shinohara 2014: tau, in quantiles on each side of the mode
 _RARE = 0.2  # a last mode lower than this share of the highest is the tail (vessels, contrast agent), not white matter
 _BINS = 512
-# Of a two-Gaussian fit: the least share of the histogram that is a peak, how far two peaks are apart at least (in SD of
-# the wider one), and how far the histogram's mode may be from the higher peak (in its SD).
-_LEAST_PEAK, _LEAST_APART, _FARTHEST_MODE = 0.005, 0.25, 1.0
+# Of a two-Gaussian fit: the least share of the histogram that is a peak; how far two peaks are apart at least (in SD of
+# the narrower one), or how much wider one is than the other; how far the histogram's mode may be from the higher peak
+# (in its SD).
+_LEAST_PEAK, _LEAST_APART, _LEAST_WIDER, _FARTHEST_MODE = 0.005, 0.25, 1.5, 1.0
 #: Landmarks of Nyul, Udupa & Zhang 2000: the ends of the intensity of interest and the deciles between.
 NYUL_PERCENTS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 
@@ -218,15 +219,15 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
 def _two_peaked(fitted: _Values, higher: _Values, mode: float) -> bool:
     """Whether a fit says more than its histogram's mode does.
 
-    It does not where one Gaussian does nearly all of the work, where the two lie upon one another, or where together
-    they make a mode that is neither's (two halves of one peak).
+    It does not where one Gaussian does nearly all of the work, where the two are the same one, or where together they
+    make a mode that is neither's (two halves of one peak). A peak on a broad foot (fluid, lesion and noise on either
+    side of the tissue) is two.
     """
     (a1, b1, c1), (a2, b2, c2) = fitted[:3], fitted[3:]
     share = a1 * c1 / (a1 * c1 + a2 * c2)
     if not _LEAST_PEAK <= share <= 1 - _LEAST_PEAK:
         return False
-    wider = max(c1, c2) / np.sqrt(2)
-    if abs(b1 - b2) < _LEAST_APART * wider:
+    if abs(b1 - b2) < _LEAST_APART * min(c1, c2) / np.sqrt(2) and max(c1, c2) < _LEAST_WIDER * min(c1, c2):
         return False
     return abs(higher[1] - mode) <= _FARTHEST_MODE * higher[2] / np.sqrt(2)
 

@@ -21,6 +21,8 @@ VERSION = "1"
 #: A mask drawn by hand reaches to the lesion's visible edge; what lies one voxel further is half lesion, too, and no
 #: yardstick either (partial volume). In mm.
 MARGIN_MM = 2.0
+_FINER = 3
+_KEPT = 0.01  # of the volume: what nearest neighbours may be off
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,34 @@ def describe(mask: Image) -> Lesion:
     return Lesion(volume, (x, y, z), int(parts))
 
 
-def carried(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()) -> NDArray[np.bool_]:
-    """Where a lesion lies on another grid, through transforms from the grid to the lesion (nearest neighbour)."""
-    return mask_of(resample_mask(lesion, grid, transforms))
+def carried(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()) -> Image:
+    """A lesion mask on another grid, through transforms from the grid to the lesion, by nearest neighbour.
+
+    Of a small lesion the nearest neighbours of a few voxels make a volume that is off by some percent. Then they are
+    taken on a grid three times as fine, and the voxels that are fullest of it stand for it, as many as it fills.
+    """
+    plain = resample_mask(lesion, grid, transforms)
+    box = _box(mask_of(plain))
+    if box is None:
+        return plain
+    part = grid.part(box)
+    fine = mask_of(resample_mask(lesion, part.with_spacing(_finer(part)), transforms))
+    x, y, z = part.shape
+    share = fine.reshape(x, _FINER, y, _FINER, z, _FINER).mean(axis=(1, 3, 5))
+    filled, found = round(float(share.sum())), int(mask_of(plain).sum())
+    if filled == 0 or abs(found - share.sum()) <= _KEPT * share.sum():
+        return plain
+    order = np.argsort(-(share + 1e-6 * mask_of(plain)[box]), axis=None, kind="stable")[:filled]
+    chosen = np.zeros(part.shape, np.uint8)
+    chosen.ravel()[order] = 1
+    result = np.zeros(grid.shape, np.uint8)
+    result[box] = chosen
+    return new_image(result, grid.affine)
+
+
+def _finer(grid: Grid) -> tuple[float, float, float]:
+    x, y, z = grid.spacing_mm
+    return x / _FINER, y / _FINER, z / _FINER
 
 
 def without(mask: Image, lesion: NDArray[np.bool_], margin_mm: float = MARGIN_MM) -> Image:
@@ -120,3 +147,13 @@ def without(mask: Image, lesion: NDArray[np.bool_], margin_mm: float = MARGIN_MM
     if left.sum() < 0.05 * inside.sum():
         return mask
     return like(left.astype(np.uint8), mask)
+
+
+def _box(mask: NDArray[np.bool_], margin: int = 2) -> tuple[slice, slice, slice] | None:
+    """The smallest box around a mask and some voxels more; None where it is empty."""
+    where = np.argwhere(mask)
+    if not len(where):
+        return None
+    low, high = np.maximum(where.min(axis=0) - margin, 0), np.minimum(where.max(axis=0) + margin + 1, mask.shape)
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return x, y, z

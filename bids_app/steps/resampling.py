@@ -47,6 +47,13 @@ class Grid:
         """Voxel edge lengths along the grid's own axes."""
         return spacing_mm(self)
 
+    def part(self, box: tuple[slice, slice, slice]) -> Grid:
+        """The part of a grid in a box of its voxels."""
+        x, y, z = (each.stop - each.start for each in box)
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ np.array([each.start for each in box], dtype=float)
+        return Grid((x, y, z), affine)
+
     def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Grid:
         """A grid with other voxel edges (mm) over the same box: same axes and centre, rounded up to whole voxels.
 

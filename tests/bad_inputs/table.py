@@ -319,7 +319,10 @@ CONTRASTS = [
     rejected("a contrast that does not say which", "anat/FLASH.nii.gz", "name it T1w, PDw or T2starw"),
     rejected("an angiogram by its old name", "anat/TOF.nii.gz", "name it acq-TOF_angio"),
     rejected("a mask of defacing", "anat/mod-T1w_defacemask.nii.gz", "a mask made by defacing"),
-    rejected("a diffusion series", {"dwi/dwi.nii.gz": with_shape(20, 22, 20, 7)}, "diffusion series are not processed"),
+    rejected("a diffusion series without b values", {"dwi/dwi.nii.gz": with_shape(20, 22, 20, 7)}, "no .bval file"),
+    rejected("an ADC map alone", "dwi/ADC.nii.gz", "an ADC map without the b0 or DWI of its acquisition"),
+    rejected("a DWI of one slice", {"dwi/dwi.nii.gz": with_shape(64, 64, 1)}, "1 slice(s) only"),
+    rejected("a diffusion image in anat", "anat/ADC.nii.gz", "a diffusion image outside of dwi/; move it there"),
 ]
 
 #: What the rows need at the root of the dataset.

@@ -64,7 +64,7 @@ def flags(numbers: Mapping[str, float | None]) -> list[str]:
         ("isbm", "leaves gaps in", GAMMA_ISBM_RANGE),
     ):
         gamma = value(f"template_gamma_{name}")
-        if gamma is not None and gamma > most:
+        if gamma is not None and gamma > most and value("template_scaled"):  # the published brains were
             result.append(
                 f"the brain {what} the atlas' more than in any of 2,888 acute strokes ({gamma:.2f}, up to {most:.2f})"
             )

@@ -69,7 +69,7 @@ def _gammas(head: Head, template: Template | str) -> dict[str, float | str]:
     box = shapes.bounding_box(atlas, margin=_MARGIN)
     if box is None:
         raise CannotMeasureError("the atlas has no brain")
-    part = _part(grid, box)
+    part = grid.part(box)
     atlas = atlas[box]
     image = array_of(resample(stripped, part, template.way))
     seen = mask_of(resample_mask(whole, part, template.way))
@@ -91,12 +91,3 @@ def _oslv(image: np.ndarray, brain: np.ndarray, ventricles: Image | None, grid: 
         return brain_edges.gamma_oslv(image, brain, inside, around)
     except CannotMeasureError as error:
         return str(error)
-
-
-def _part(grid: Grid, box: tuple[slice, ...]) -> Grid:
-    """The part of a grid in a box."""
-    start = np.array([each.start for each in box], dtype=float)
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
-    x, y, z = (each.stop - each.start for each in box)
-    return Grid((x, y, z), affine)

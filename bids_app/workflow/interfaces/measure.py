@@ -54,6 +54,8 @@ class Measure(StepInterface):
         part = self.task.series.diffusion
         if part is not None and part.role == "b0":
             quality.measure_template_fit(measured, head, self._template())
+            scaled = self.context.settings.atlas_registration != "rigid"
+            measured.numbers["template_scaled"] = float(scaled) if self._given("to_atlas") else None
         quality.measure_intensities(measured, head, self._normalizer())
         facts: dict[str, Any] = dict(measured.numbers)
         return {}, {**facts, "not_measured": measured.reasons} if measured.reasons else facts

@@ -72,6 +72,7 @@ class Resample(_ToSpace):
     """The image in a space, with skull and without; the reference also carries its masks there."""
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.lesions import carried
         from bids_app.steps.resampling import resample_labels, resample_mask
 
         targets = self.task.targets
@@ -80,7 +81,7 @@ class Resample(_ToSpace):
             return {"segmentation": (resample_labels(stored(self.inputs.segmentation), grid, to_atlas), {})}, {}
         if "lesion_mask" in targets:
             grid, to_atlas, to_reference = self._way()
-            lesion = resample_mask(stored(self.inputs.lesion), grid, to_atlas + to_reference)
+            lesion = carried(stored(self.inputs.lesion), grid, to_atlas + to_reference)
             said, facts = lesion_told(lesion)
             return {"lesion_mask": (lesion, said)}, facts
         image, mask = self.in_space()

@@ -170,7 +170,7 @@ TREES: dict[str, tuple[dict[str, Any], dict[str, tuple[list[str], dict[str, str]
         | files("01", "magnitude1.nii.gz", datatype="fmap")
         | files("01", "dwi.nii.gz", "ADC.nii.gz", datatype="dwi")
         | {"sub-01/eeg/sub-01_eeg.edf": b"x", "sub-01/anat/sub-01_scans.tsv": "x", "sub-01/anat/.DS_Store": "x"},
-        {"sub-01": (["T1w"], {"dwi.nii.gz": "diffusion", "ADC.nii.gz": "diffusion"}, "T1w")},
+        {"sub-01": (["T1w", "ADC", "trace"], {}, "T1w")},
     ),
     "no structural image": (
         T1W | files("02", "task-rest_bold.nii.gz", datatype="func"),

@@ -1,0 +1,112 @@
+"""Maps over participants against numpy's moments of all images at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bids_app.group.maps import MapsError, Moments, participants, write_maps
+from bids_app.outputs.manifest import FileRecord, TaskRecord, manifest_path, record_task
+from bids_app.settings import Settings
+
+SHAPE = (6, 5, 4)
+SPACE = "MNI152NLin2009aSym_res-1"
+
+
+def _put(output: Path, subject: str, task: str, name: str, array: NDArray[Any], **facts: Any) -> None:
+    path = f"sub-{subject}/dwi/sub-{subject}_space-MNI152NLin2009aSym_res-1_{name}.nii.gz"
+    (output / path).parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), output / path)
+    record = TaskRecord("key", {}, (FileRecord(path, "", 1),), facts)
+    record_task(output, manifest_path(output, subject, None), f"{task.format(subject=subject)}", record)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> tuple[Settings, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Six participants: images, the lesions of four of them (one empty), and a table."""
+    rng = np.random.default_rng(0)
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    images, lesions = {}, {}
+    rows = ["participant_id\tsite"]
+    for number in range(6):
+        subject = f"{number:02}"
+        rows.append(f"sub-{subject}\t{'A' if number < 4 else 'B'}")
+        image = rng.normal(3 * number, 1 + number, SHAPE).astype(np.float32)
+        image[number, 0, 0] = 0  # outside of its field of view
+        images[subject] = image
+        _put(output, subject, f"normalize/sub-{{subject}}_trace/{SPACE}/brainzscore", "desc-brainzscore_trace", image)
+        if number < 4:
+            lesion = (rng.random(SHAPE) < 0.3 * number).astype(np.uint8)
+            lesions[subject] = lesion
+            _put(output, subject, f"resample/sub-{{subject}}_trace/{SPACE}/lesion", "label-lesion_mask", lesion)
+            facts = {"lesion_ml": float(lesion.sum())}
+            record = TaskRecord("key", {}, (), facts)
+            record_task(output, manifest_path(output, subject, None), f"lesion/sub-{subject}_trace", record)
+    (source / "participants.tsv").write_text("\n".join(rows) + "\n")
+    return Settings(source, output, maps=True), images, lesions
+
+
+def _load(settings: Settings, name: str) -> NDArray[Any]:
+    return np.asarray(nib.load(settings.output_dir / "group_maps" / name).dataobj)  # type: ignore[attr-defined]
+
+
+def test_moments_are_those_of_all_images_at_once() -> None:
+    images = np.random.default_rng(1).normal(1e6, 2.0, (50, *SHAPE))  # a small spread on a large mean
+    moments = Moments.on(nib.Nifti1Image(images[0], np.eye(4)))
+    for image in images:
+        moments.add(image, np.ones(SHAPE, bool))
+    np.testing.assert_allclose(moments.mean, images.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.sd(), images.std(axis=0, ddof=1), rtol=1e-9)
+
+
+def test_mean_and_sd_are_over_the_images_that_show_a_voxel(cohort: Any) -> None:
+    settings, images, _ = cohort
+    write_maps(settings)
+    stack = np.ma.masked_equal(np.stack(list(images.values())).astype(float), 0)
+    label = f"space-{SPACE}_desc-brainzscore_stat"
+    np.testing.assert_allclose(_load(settings, f"{label}-mean_trace.nii.gz"), stack.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(_load(settings, f"{label}-sd_trace.nii.gz"), stack.std(axis=0, ddof=1), rtol=1e-5)
+    assert np.array_equal(_load(settings, f"{label}-count_trace.nii.gz"), stack.count(axis=0))
+
+
+def test_frequency_is_the_truths(cohort: Any) -> None:
+    settings, _, lesions = cohort
+    write_maps(settings)
+    truth = np.stack(list(lesions.values())).mean(axis=0)
+    found = _load(settings, f"space-{SPACE}_desc-lesion_stat-frequency_trace.nii.gz")
+    np.testing.assert_allclose(found, truth, atol=1e-6)
+
+
+def test_maps_by_a_column_and_of_chosen_participants(cohort: Any) -> None:
+    from dataclasses import replace
+
+    settings, images, lesions = cohort
+    write_maps(replace(settings, maps_by="site"))
+    found = _load(settings, f"space-{SPACE}_site-B_desc-brainzscore_stat-mean_trace.nii.gz")
+    both = np.ma.masked_equal(np.stack([images["04"], images["05"]]).astype(float), 0)
+    np.testing.assert_allclose(found, both.mean(axis=0).filled(0), rtol=1e-5)
+    write_maps(replace(settings, maps_where=("lesion=0",)))
+    found = _load(settings, f"space-{SPACE}_desc-brainzscore_stat-mean_trace.nii.gz")
+    assert [subject for subject, lesion in lesions.items() if not lesion.any()] == ["00"]
+    np.testing.assert_allclose(found, images["00"], rtol=1e-5)
+    assert participants(settings)["05"] == {"lesion": "n/a", "site": "B"}
+
+
+def test_what_no_table_has_is_told(cohort: Any) -> None:
+    from dataclasses import replace
+
+    settings, *_ = cohort
+    for changes, reason in (
+        ({"maps_by": "age"}, "no column age; it has lesion, site"),
+        ({"maps_where": ("site",)}, "write COLUMN=VALUE"),
+        ({"maps_where": ("site=C",)}, "no participant answers"),
+    ):
+        with pytest.raises(MapsError, match=reason):
+            write_maps(replace(settings, **changes))
+    assert write_maps(replace(settings, maps=False)) == []
