@@ -27,8 +27,9 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
     "pdw": {"suffix": ["PDw", "PD"]},
     "t2starw": {"suffix": ["T2starw", "T2star"]},
     "unit1": {"suffix": "UNIT1"},
-    "swi": {"suffix": ["swi", "SWI", "GRE"]},
-    "angio": {"suffix": "angio"},
+    "swi": {"suffix": ["swi", "SWI", "SWAN", "GRE"]},
+    "angio": {"suffix": ["angio", "TOF", "MRA"]},
+    "flash": {"suffix": "FLASH"},
 }
 #: Kinds that other apps read from the same file.
 _OTHER_KINDS = frozenset({"bold", "sbref", "fmap", "roi", "dwi", "asl", "m0scan", "anat_only_ref", "pet"})

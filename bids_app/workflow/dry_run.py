@@ -85,6 +85,8 @@ def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunCont
         why = f" (rule: {plan.reference.rule})" if chosen and plan.reference else f" ({ranks.get(series.name, '')})"
         mask = context.extraction_for(series).method
         yield f"  {mark:<9}  {series.relative}{why if why != ' ()' else ''}, mask: {mask}"
+        for doubt in series.doubts:
+            yield f"             look at it: {doubt}"
     for series in plan.session.rejected:
         yield f"  rejected   {series.relative}: {series.rejection}"
 
@@ -147,7 +149,7 @@ def _as_dict(session: Session, plan: SessionPlan, left: Estimate, size: int, con
                 "contrast_agent": series.contrast_agent,
                 "mask": context.extraction_for(series).method,
                 "behind_reference": runners_up.get(series.name),
-                "warnings": list(series.warnings),
+                "warnings": [*series.warnings, *series.doubts],
             }
             for series in plan.session.series
         ],
