@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py [--subjects 10000] [--sessions 1000] [--work DIR] > scale.tsv
 
-Four lines a subject: T1w, T2w, FLAIR and swi, each with a sidecar. Trivial steps write a few bytes (tests/trivial_steps.py); all
-the rest is real. Seconds are of the wall clock, memory is the peak of the main process. Exits with 1 where a target is missed.
+Four series a subject for the walk (T1w, T2w, FLAIR, swi, each with a sidecar), one for the runs. Trivial steps write a
+few bytes (tests/trivial_steps.py); all the rest is real. Seconds are of the clock where they are not said to be of the
+processor. Exits with 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def runs(work: Path, sessions: int) -> bool:
 
 
 def _differing(one: Path, other: Path) -> set[str]:
-    """Files that are in one of two outputs alone or have other bytes; that the settings name the shard is no difference."""
+    """Files that are in one of two outputs alone or have other bytes; the settings, which name the shard, set aside."""
 
     def content(root: Path) -> set[tuple[str, bytes]]:
         files = (

@@ -1,8 +1,9 @@
 """Where a run's seconds go: what `--profile` writes, `logs/profile.tsv`, one row a task and one a session.
 
 Of a task, `compute_s` is its step with the reading of its files and `write_s` the compressing and writing of what it
-made; `peak_gb` is the most memory of its process meanwhile. A session's row says how long it took from first to last (`wall_s`), and what of that was no task: starting,
-planning, Nipype, tables (`other_s`; less than nothing where tasks ran side by side).
+made; `peak_gb` is the most memory of its process meanwhile. A session's row says how long it took from first to last
+(`wall_s`), and what of that was no task: starting, planning, Nipype, tables (`other_s`; less than nothing where tasks
+ran side by side).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _COLUMNS = ("session", "task", "wall_s", "compute_s", "write_s", "cpu_s", "other
 
 @dataclass(frozen=True)
 class TaskTime:
-    """Seconds of a task; `cpu_s` is its process's, on all threads, and `peak_gb` the most memory that it had (0: unknown)."""
+    """Seconds of a task; `cpu_s` is its process's, on all threads; `peak_gb` the most memory it had, 0 if unknown."""
 
     task: str
     compute_s: float
