@@ -1,9 +1,10 @@
-"""The helpers: a demo dataset, fetching what does not ship, verifying an output."""
+"""The helpers: a demo dataset, fetching what does not ship, verifying an output, measuring what steps cost."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -104,3 +105,47 @@ def verify(words: list[str], environment: Mapping[str, str]) -> int:
         print(f"{path}: {problem}")
     print(f"{count} files checked, {len(problems)} problems")
     return SOME_FAILED if problems else ALL_WELL
+
+
+def calibrate(words: list[str], environment: Mapping[str, str]) -> int:
+    """`bids_app calibrate`."""
+    parser = argparse.ArgumentParser(
+        prog="bids_app calibrate",
+        description="Run the steps on computed heads and write what they cost on this machine, for --dry-run to tell. "
+        "Further options are those of a run (--brain-extraction, --device, --atlas-registration, --omp-nthreads); what "
+        "was measured earlier with others stays in the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="by default costs.json in BIDS_APP_HOME")
+    parser.add_argument(
+        "--spacing-mm",
+        type=float,
+        nargs="+",
+        default=[2.0, 1.0],
+        metavar="MM",
+        help="voxel edges of the heads, 1 to 4; by default 2 and 1, which takes some minutes",
+    )
+    arguments, others = parser.parse_known_args(words)
+    from rich.console import Console
+
+    from bids_app.assets import home
+    from bids_app.cli.parser import build_parser
+    from bids_app.cli.settings import command_from
+    from bids_app.workflow.calibrate import calibrate as measure
+    from bids_app.workflow.calibrate import write_costs
+    from bids_app.workflow.costs import FILE, find_costs, read_costs
+
+    path = (arguments.output or home(environment) / FILE).absolute()
+    nowhere = Path(tempfile.gettempdir(), "bids_app")
+    options = build_parser().parse_args([*others, str(nowhere), str(nowhere), "participant"])
+    settings = command_from(options, environment).settings
+    earlier = read_costs(path) if path.is_file() else find_costs(settings)
+    found = measure(settings, arguments.spacing_mm, Console(highlight=False))
+    write_costs(path, found, earlier.costs, arguments.spacing_mm)
+    for name, cost in sorted(found.costs.items()):
+        print(
+            f"{name:16s} {cost.seconds:8.2f} s + {cost.seconds_per_megavoxel:.3f} s per million voxels, "
+            f"{cost.memory_gb:.2f} GB + {cost.memory_gb_per_megavoxel:.3f} GB"
+        )
+    print(f"{path}: written. The clock ran {found.clock_over_processor:.1f} times as long as the processor.")
+    return ALL_WELL

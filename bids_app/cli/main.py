@@ -12,7 +12,7 @@ from bids_app.cli.parser import LEVELS, build_parser
 from bids_app.exit_codes import INTERRUPTED, IO_ERROR, TRY_AGAIN
 from bids_app.workflow.stop import Terminated, stop_raises
 
-HELPERS = ("demo", "fetch", "verify")
+HELPERS = ("demo", "fetch", "verify", "calibrate")
 
 
 def run(words: Sequence[str], environment: Mapping[str, str]) -> int:

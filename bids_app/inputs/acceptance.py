@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bids_app.inputs.diffusion_roles import diffusion_name_rejection
-from bids_app.inputs.series import Header, ParsedName, Series
+from bids_app.inputs.series import Header, ParsedName, Series, names_swi
 
 Rule = Literal["lenient", "mr-rate"]
 
 #: Suffixes that are processed. PD and T2star are the names that PDw and T2starw had before BIDS 1.5.
-ACCEPTED_SUFFIXES = frozenset({"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "swi", "SWI", "angio", "PD", "T2star"})
+#: FLASH is one that says no contrast (deprecated, too); SWAN, TOF and MRA were never suffixes and are in use.
+ACCEPTED_SUFFIXES = frozenset(
+    {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "swi", "SWI", "angio", "PD", "T2star", "FLASH"}
+    | {"SWAN", "TOF", "MRA"}
+)
 _MAP = "a quantitative map, not an image as acquired"
 _COLLECTION = "one of a set of images for a quantitative map, not processed"
 #: Structural relatives that are refused, and why.
@@ -24,10 +28,7 @@ _REFUSED_SUFFIXES: Mapping[str, str] = {
     "inplaneT1": "an in-plane localizer of a functional run",
     "inplaneT2": "an in-plane localizer of a functional run",
     "PDT2": "two contrasts in one file (PDT2); split it into PDw and T2w",
-    "FLASH": "FLASH does not say its contrast; name it T1w, PDw or T2starw",
     "minIP": "a minimum-intensity projection, not an image as acquired",
-    "TOF": "not a suffix of BIDS; name it acq-TOF_angio",
-    "MRA": "not a suffix of BIDS; name it angio",
     **dict.fromkeys(("MP2RAGE", "VFA", "IRT1", "MPM", "MTR", "MTS", "MESE", "MEGRE", "TB1TFL", "TB1EPI"), _COLLECTION),
     **dict.fromkeys(("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat"), _MAP),
     **dict.fromkeys(("MTVmap", "MWFmap", "Chimap", "M0map", "S0map", "T1rho", "TB1map", "RB1map"), _MAP),
@@ -52,6 +53,14 @@ _LOCALIZER = re.compile(
 )
 _SUBTRACTION = re.compile(r"(?<![a-z])(subtract(ion|ed)?|sub(?![a-z]))", re.I)
 _SPINE = re.compile(r"(?<![a-z])([ctl][- _]?spine|spine|spinal|cervical|thoracic|lumbar)(?![a-z])", re.I)
+#: Contrast turned round for display; "inversion" (recovery) is none.
+_INVERTED = re.compile(r"(?<![a-z])(inverted|inverse|negative|inv[-_ ]contrast)(?![a-z])", re.I)
+_PROJECTION = re.compile(r"(?<![a-z])(m(in)?[-_ ]?ip|max[-_ ]?ip|pjn|projection)(?![a-z])", re.I)
+_PHASE = re.compile(r"(?<![a-z])(pha(se)?[-_ ]images?|filtered[-_ ]phase)(?![a-z])", re.I)
+_MAP_WORDS = re.compile(
+    r"(?<![a-z])(adc|e?adc map|r?cbf|r?cbv|mtt|ttp|tmax|fa map|colfa|[rt]1[-_ ]?map|[rt]2(star)?[-_ ]?map)(?![a-z])",
+    re.I,
+)
 _PHANTOM = re.compile(r"(?<![a-z])phantom", re.I)
 #: What is in the field of view where no brain is (DICOM PS3.16 annex L, the common terms for body parts).
 _NO_HEAD = frozenset(
@@ -79,6 +88,7 @@ class ContentFlags:
     projection: bool  # a maximum- or minimum-intensity projection
     parametric_map: bool
     phase: bool
+    inverted: bool
     spine: bool
     phantom: bool
     body_part: str  # in upper case where it is one without a brain, else empty
@@ -97,9 +107,10 @@ def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
         localizer="LOCALIZER" in tokens or bool(_LOCALIZER.search(description)),
         subtraction="SUBTRACTION" in tokens or "SUBTRACT" in tokens or bool(_SUBTRACTION.search(description)),
         reformat=bool(tokens & _REFORMATS),
-        projection=bool(tokens & _PROJECTIONS),
-        parametric_map=bool(tokens & _MAPS),
-        phase=bool(tokens & _PHASES) and not tokens & {"M", "MAGNITUDE"},
+        projection=bool(tokens & _PROJECTIONS) or bool(_PROJECTION.search(description)),
+        parametric_map=bool(tokens & _MAPS) or bool(_MAP_WORDS.search(description)),
+        phase=(bool(tokens & _PHASES) or bool(_PHASE.search(description))) and not tokens & {"M", "MAGNITUDE"},
+        inverted=bool(_INVERTED.search(description)),
         spine=bool(_SPINE.search(description)) or "SPINE" in body_part,
         phantom=bool(_PHANTOM.search(description)),
         body_part=body_part if body_part in _NO_HEAD else "",
@@ -159,6 +170,7 @@ def _lenient_content(flags: ContentFlags, maps: bool = False) -> str | None:
         "an intensity projection": flags.projection,
         "a quantitative map": flags.parametric_map and not maps,
         "a phase image": flags.phase,
+        "an image of inverted contrast": flags.inverted,
         "an image of the spine": flags.spine,
         "a phantom": flags.phantom,
     }
@@ -191,8 +203,7 @@ def _mr_rate(series: Series, flags: ContentFlags, age_years: float | None) -> st
 
 def _is_swi(name: ParsedName) -> bool:
     """A gradient-echo image that says in `acq-` or `rec-` that it is susceptibility-weighted."""
-    entities = dict(name.entities)
-    return name.suffix == "GRE" and any("swi" in entities.get(key, "").lower() for key in ("acq", "rec"))
+    return name.suffix == "GRE" and names_swi(name.entities)
 
 
 def _image_type(value: object) -> list[str]:

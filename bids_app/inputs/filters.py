@@ -27,8 +27,9 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
     "pdw": {"suffix": ["PDw", "PD"]},
     "t2starw": {"suffix": ["T2starw", "T2star"]},
     "unit1": {"suffix": "UNIT1"},
-    "swi": {"suffix": ["swi", "SWI", "GRE"]},
-    "angio": {"suffix": "angio"},
+    "swi": {"suffix": ["swi", "SWI", "SWAN", "GRE"]},
+    "angio": {"suffix": ["angio", "TOF", "MRA"]},
+    "flash": {"suffix": "FLASH"},
     "dwi": {"datatype": "dwi", "suffix": ["dwi", "DWI"]},
     # of diffusion images that are files of their own; what answers such an entry of a filter file is taken for it
     "b0": {"datatype": "dwi", "suffix": ["S0map", "S0", "b0", "B0", "b0map"]},

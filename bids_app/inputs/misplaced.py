@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,17 @@ _STRUCTURAL = frozenset({"anat", "dwi", "swi"})
 _OTHER = frozenset(
     {"func", "fmap", "perf", "pet", "meg", "eeg", "ieeg", "emg", "beh", "micr", "motion", "mrs", "nirs", "phenotype"}
 )
+#: Datasets of their own, which are no part of this one wherever they lie (BIDS 1.10, "Common principles").
+_NESTED = frozenset({"derivatives", "sourcedata", "code", "stimuli"})
+_SUBMODULE = re.compile(r"^\s*path\s*=\s*(sub-[^/\s]+)\s*$", re.M)
+
+
+def subdatasets(root: Path) -> frozenset[str]:
+    """The participants' folders that are datasets of their own (git submodules, as datalad makes them)."""
+    try:
+        return frozenset(_SUBMODULE.findall((root / ".gitmodules").read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return frozenset()
 
 
 def misplaced_images(
@@ -19,7 +31,7 @@ def misplaced_images(
     """The images of a participant's or session's folder that are in no folder of a datatype, and why each is refused.
 
     They lie beside `anat`, in a folder that BIDS does not know, or in a folder inside of `anat`. Hidden files, folders
-    of other datatypes, further sessions and what `.bidsignore` names (`ignored`) are left alone.
+    of other datatypes, further sessions, derivatives and what `.bidsignore` names (`ignored`) are left alone.
     """
     for place, folders, names in os.walk(folder):
         where = Path(place)
@@ -28,7 +40,7 @@ def misplaced_images(
             folders[:] = [name for name in folders if name not in _OTHER and not name.startswith("ses-")]
         images = [name for name in (*names, *folders) if is_image(name)]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in images)
-        folders[:] = [name for name in folders if not ignored(where / name)]
+        folders[:] = [name for name in folders if name not in _NESTED and not ignored(where / name)]
         if len(inside) == 1 and inside[0] in _STRUCTURAL:
             continue
         if not inside:

@@ -16,7 +16,7 @@ THICK_MM = 3.0
 THICK_RATIO = 2.0
 #: Contrasts in order of preference; T1w without contrast agent comes first. UNIT1 is a T1w image (BIDS, MP2RAGE).
 _ORDER = ("T1w", "UNIT1", "T1w with contrast agent", "T2w", "FLAIR")
-_REST = ("PDw", "T2starw", "SWI", "angio", "S0map", "trace")
+_REST = ("PDw", "T2starw", "FLASH", "SWI", "angio", "S0map", "trace")
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,13 @@ _ENTITY = re.compile(r"([a-z]+)-([a-zA-Z0-9+]+)", re.ASCII)
 _SUFFIX = re.compile(r"[a-zA-Z0-9]+", re.ASCII)
 _INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "chunk"})
 #: Names that contrasts have in the wild, and ours.
-_CONTRAST_OF_SUFFIX: Mapping[str, str] = {"swi": "SWI", "SWI": "SWI", "PD": "PDw", "T2star": "T2starw"}
+_CONTRAST_OF_SUFFIX: Mapping[str, str] = {
+    "swi": "SWI", "SWI": "SWI", "SWAN": "SWI", "PD": "PDw", "T2star": "T2starw", "TOF": "angio", "MRA": "angio",
+}  # fmt: skip
+#: Names of susceptibility-weighted imaging and of the makers' sequences for it (Siemens, GE, Philips).
+_SWI_NAMES = re.compile(r"swi|swan|venobold|ven_bold", re.I)
 #: Suffixes of gradient-echo images of which a susceptibility-weighted one may be made known by `acq-` or `rec-` only.
-_GRADIENT_ECHO = frozenset({"T2starw", "T2star", "GRE"})
+GRADIENT_ECHO = frozenset({"T2starw", "T2star", "GRE", "FLASH"})
 
 #: Why a series is rejected that would perhaps be processed without `--bids-filter-file`.
 LEFT_OUT_BY_FILTER = "left out by the BIDS filter"
@@ -105,6 +109,7 @@ class Series:
     warnings: tuple[str, ...] = ()  # what is odd about its sidecar, name or header and does not stop it
     title: str = ""  # its name, where that is not the file's: one of the images that a diffusion file holds
     diffusion: Diffusion | None = None
+    doubts: tuple[str, ...] = ()  # what of its sidecar contradicts its suffix; for the series table
 
     @cached_property
     def name(self) -> str:
@@ -139,7 +144,7 @@ class Series:
     @property
     def contrast(self) -> str:
         """The contrast: the suffix, with the names that SWI, PDw and T2starw have in the wild made one."""
-        if self.suffix in _GRADIENT_ECHO and any("swi" in (self.entity(key) or "").lower() for key in ("acq", "rec")):
+        if self.suffix in GRADIENT_ECHO and names_swi(self.entities):
             return "SWI"
         return _CONTRAST_OF_SUFFIX.get(self.suffix, self.suffix)
 
@@ -198,6 +203,11 @@ class ParsedName:
     entities: tuple[tuple[str, str], ...]
     suffix: str
     extension: str
+
+
+def names_swi(entities: tuple[tuple[str, str], ...]) -> bool:
+    """Whether `acq-` or `rec-` says that a gradient-echo image is susceptibility-weighted."""
+    return any(key in ("acq", "rec") and _SWI_NAMES.search(value) for key, value in entities)
 
 
 def printable(text: str) -> str:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from bids_app.exit_codes import IO_ERROR
 from bids_app.inputs.acceptance import name_rejection, rejection
+from bids_app.inputs.contradictions import contradictions
 from bids_app.inputs.database import Database
 from bids_app.inputs.diffusion import DiffusionRule, with_groups
+from bids_app.inputs.echoes import one_echo
 from bids_app.inputs.errors import HeaderError, InputError
 from bids_app.inputs.filters import wanted
 from bids_app.inputs.headers import read_header
 from bids_app.inputs.lesions import with_lesions
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
-from bids_app.inputs.misplaced import misplaced_images
+from bids_app.inputs.misplaced import misplaced_images, subdatasets
 from bids_app.inputs.participants import ages
 from bids_app.inputs.series import (
     LEFT_OUT_BY_FILTER,
@@ -92,6 +94,7 @@ class Walker:
         self._database = (
             Database(root, selection.database_dir) if selection.filters and selection.database_dir else None
         )
+        self._subdatasets = subdatasets(root)
         self._known: frozenset[str] = frozenset()
         self._filtered: frozenset[str] = frozenset()
 
@@ -119,13 +122,17 @@ class Walker:
         except InputError as error:
             yield Session(printable(subject), None, (), (self._unreadable(folder, error),))
             return
+        if folder.name in self._subdatasets and not folders and not entries_of(folder):
+            lost = InputError(f"a datalad subdataset that is not here; fetch it with datalad get {folder.name}")
+            yield Session(printable(subject), None, (), (self._unreadable(folder, lost),))
+            return
         labels = [None, *folders]
         if self._wanted_sessions:
             labels = [label for label in folders if label in self._wanted_sessions]
         levels = [self._root_sidecars, self._sidecars(folder)]
         for label in labels:
             series = _one_of_a_name(sorted(self._series(subject, label, levels), key=lambda one: one.relative))
-            series = with_groups(series, self._diffusion)
+            series = one_echo(with_groups(series, self._diffusion))
             if series:
                 accepted = tuple(one for one in series if one.accepted)
                 rejected = tuple(one for one in series if not one.accepted)
@@ -205,6 +212,7 @@ class Walker:
             return replace(series, rejection=str(error), unreadable=True)
         series = replace(series, header=header, warnings=(*series.warnings, *header.warnings))
         age = self._ages.get((subject, session), self._ages.get((subject, None)))
+        series = replace(series, doubts=contradictions(series))
         return replace(series, rejection=rejection(series, self._selection.acceptance, age))
 
     def _filter_rejection(self, series: Series) -> str | None:

@@ -28,6 +28,9 @@ BIDS_VERSION = "1.10.0"
 BIDSIGNORE = (
     "*_swi.*",
     "*_SWI.*",
+    "*_SWAN.*",
+    "*_TOF.*",
+    "*_MRA.*",
     "*_xfm.*",
     "*_series.tsv",
     "series.json",

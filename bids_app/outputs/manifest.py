@@ -23,7 +23,7 @@ from typing import IO, Any
 from bids_app.inputs.content import file_sha256
 from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.names import session_folder
-from bids_app.outputs.writer import json_bytes, write_bytes
+from bids_app.outputs.writer import plain, write_bytes
 
 FORMAT = 1
 
@@ -224,7 +224,11 @@ def _remove(output: Path, paths: list[str]) -> None:
 
 
 def _write(path: Path, manifest: Manifest) -> None:
-    content = {
+    write_bytes(path, _as_lines(_content(manifest)))
+
+
+def _content(manifest: Manifest) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "inputs": {name: vars(entry) for name, entry in sorted(manifest.inputs.items())},
         "tasks": {
@@ -238,7 +242,22 @@ def _write(path: Path, manifest: Manifest) -> None:
         },
         "tables": {name: vars(file) for name, file in sorted(manifest.tables.items())},
     }
-    write_bytes(path, json_bytes(content))
+
+
+def _as_lines(content: Mapping[str, Any]) -> bytes:
+    """JSON with a line for each entry of its tables: it is written after each task, so it must not take long."""
+
+    def one(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, default=plain)
+
+    parts = []
+    for name, value in content.items():
+        if isinstance(value, Mapping) and value:
+            entries = ",\n".join(f"    {one(key)}: {one(entry)}" for key, entry in value.items())
+            parts.append(f"  {one(name)}: {{\n{entries}\n  }}")
+        else:
+            parts.append(f"  {one(name)}: {one(value)}")
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def _warnings(series: Series, manifest: Manifest) -> list[str]:
     """The flags that the series' numbers raise; how thick its slices are is known without a step."""
     edges = series.header.spacing_mm if series.header else (1.0,)
     known = {"anisotropy_ratio": anisotropy_ratio(edges), "slice_thickness_mm": max(edges)}
-    result = flags({**known, **measures_of(series.name, manifest)})
+    result = [*series.doubts, *flags({**known, **measures_of(series.name, manifest)})]
     if any(task.facts.get("face_check") == "allowed" for task in _tasks_of(series, manifest)):
         result.insert(0, "a face is left")
     return result

@@ -95,7 +95,7 @@ def write_if_changed(path: Path, content: bytes) -> None:
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
     """A JSON file's bytes: keys in their given order, two spaces, a last newline."""
-    return (json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n").encode()
+    return (json.dumps(content, indent=2, ensure_ascii=False, default=plain) + "\n").encode()
 
 
 def image_bytes(image: Any, dtype: str | None = None) -> bytes:
@@ -140,7 +140,7 @@ def remove_partial_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numpy's numbers and arrays, tuples and mappings as JSON knows them."""
     if isinstance(value, np.generic):
         return value.item()

@@ -102,6 +102,10 @@ class RunContext:
     nyul: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gpu: Path | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> RunContext:
+        """Itself: Nipype copies the inputs of a node many times, and nothing changes a context."""
+        return self
+
     def extraction_for(self, series: Series) -> Extraction:
         """How a series gets its mask: a given mask, else the run's method, else, for a contrast that HD-BET was not
         trained on, the network that ships."""

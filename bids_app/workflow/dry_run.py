@@ -86,6 +86,8 @@ def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunCont
         mask = context.extraction_for(series).method
         title = f" as {series.name}" if series.title else ""
         yield f"  {mark:<9}  {series.relative}{title}{why if why != ' ()' else ''}, mask: {mask}"
+        for doubt in series.doubts:
+            yield f"             look at it: {doubt}"
     for series in plan.session.rejected:
         yield f"  rejected   {series.relative}{f' as {series.name}' if series.title else ''}: {series.rejection}"
     for lesion in plan.session.lesions:
@@ -150,7 +152,7 @@ def _as_dict(session: Session, plan: SessionPlan, left: Estimate, size: int, con
                 "contrast_agent": series.contrast_agent,
                 "mask": context.extraction_for(series).method,
                 "behind_reference": runners_up.get(series.name),
-                "warnings": list(series.warnings),
+                "warnings": [*series.warnings, *series.doubts],
             }
             for series in plan.session.series
         ],

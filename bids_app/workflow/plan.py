@@ -62,6 +62,10 @@ class Task:
     files: Mapping[str, FileInput]
     targets: Mapping[str, Target]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        """Itself: Nipype copies the inputs of a node many times, and nothing changes a task."""
+        return self
+
 
 @dataclass(frozen=True)
 class SessionPlan:

@@ -1,12 +1,14 @@
 """Where a run's seconds go: what `--profile` writes, `logs/profile.tsv`, one row a task and one a session.
 
 Of a task, `compute_s` is its step with the reading of its files and `write_s` the compressing and writing of what it
-made. A session's row says how long it took from first to last (`wall_s`), and what of that was no task: starting,
-planning, Nipype, tables (`other_s`; less than nothing where tasks ran side by side).
+made; `peak_gb` is the most memory of its process meanwhile. A session's row says how long it took from first to last
+(`wall_s`), and what of that was no task: starting, planning, Nipype, tables (`other_s`; less than nothing where tasks
+ran side by side).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,17 +19,18 @@ from rich.console import Console
 
 from bids_app.outputs.writer import write_bytes
 
-_COLUMNS = ("session", "task", "wall_s", "compute_s", "write_s", "cpu_s", "other_s")
+_COLUMNS = ("session", "task", "wall_s", "compute_s", "write_s", "cpu_s", "other_s", "peak_gb")
 
 
 @dataclass(frozen=True)
 class TaskTime:
-    """Seconds of a task; `cpu_s` is its process's, on all threads."""
+    """Seconds of a task; `cpu_s` is its process's, on all threads; `peak_gb` the most memory it had, 0 if unknown."""
 
     task: str
     compute_s: float
     write_s: float
     cpu_s: float
+    peak_gb: float = 0.0
 
     @property
     def wall_s(self) -> float:
@@ -44,6 +47,8 @@ class Stopwatch:
     _computed: float = 0.0
 
     def __enter__(self) -> Stopwatch:
+        if self.folder is not None:
+            _forget_peak()
         self._began = time.monotonic(), time.process_time()
         return self
 
@@ -57,8 +62,23 @@ class Stopwatch:
         wall, cpu = self._began
         seconds = self._computed - wall, time.monotonic() - self._computed, time.process_time() - cpu
         self.folder.mkdir(exist_ok=True)
-        content = asdict(TaskTime(self.task, *seconds))
+        content = asdict(TaskTime(self.task, *seconds, _peak_gb()))
         (self.folder / f"{self.task.replace('/', '--')}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _forget_peak() -> None:
+    """Let the kernel count the most memory of this process anew (proc(5), clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_gb() -> float:
+    """The most memory that this process had since then; 0 where the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**20
+    return 0.0
 
 
 def times_in(folder: Path) -> tuple[TaskTime, ...]:
@@ -85,7 +105,7 @@ class Profile:
     def add(self, session: str, wall_s: float, times: tuple[TaskTime, ...]) -> None:
         """Count a session in."""
         for one in times:
-            self._line(session, one.task, one.wall_s, one.compute_s, one.write_s, one.cpu_s, None)
+            self._line(session, one.task, one.wall_s, one.compute_s, one.write_s, one.cpu_s, None, one.peak_gb)
             step = one.task.split("/")[0]
             sofar = self._by_step.get(step, TaskTime(step, 0.0, 0.0, 0.0))
             self._by_step[step] = TaskTime(
@@ -93,7 +113,7 @@ class Profile:
             )
         other = wall_s - sum(one.wall_s for one in times)
         self._other_s += other
-        self._line(session, "", wall_s, None, None, None, other)
+        self._line(session, "", wall_s, None, None, None, other, None)
         write_bytes(self.path, ("\n".join(self._lines) + "\n").encode())
 
     def _line(self, session: str, task: str, *seconds: float | None) -> None:
