@@ -134,8 +134,9 @@ def test_hostile_text_stays_text() -> None:
     together = {**count, "table": "contrasts of a session", "column": HOSTILE}
     cohort = {**count, "table": f"participants by {HOSTILE}"}
     collection = Collection(
-        (HOSTILE,), 3, 3, 3, 3, counts=[count, together, cohort], distributions=[("intensity_p50", HOSTILE, [1.0, 2.0])],
-        compared=HOSTILE, notes=[HOSTILE], files=[(HOSTILE, HOSTILE)], shares={HOSTILE: {HOSTILE: 1.0}},
+        (HOSTILE,), 3, 3, 3, 3, counts=[count, together, cohort], compared=HOSTILE, notes=[HOSTILE],
+        distributions=[("intensity_p50", HOSTILE, [1.0, 2.0])], files=[(HOSTILE, HOSTILE)],
+        shares={HOSTILE: {HOSTILE: 1.0}},
     )  # fmt: skip
     page = collection_page(collection, True).decode()
     assert HOSTILE not in page
