@@ -94,7 +94,7 @@ def collection_page(collection: Collection, has_quality_page: bool) -> bytes:
         collection=collection,
         bars=_bars(collection),
         boxes=_boxes(collection),
-        tests=[row for row in collection.tests if row.get("measure") in _BOXES],
+        tests=[row for row in collection.tests if row.get("measure") in _BOXES and row["n"]],
         labels=_BOXES,
         together=_co_occurrence(collection),
         cohorts=_cohorts(collection),
