@@ -54,7 +54,7 @@ def _card(profile: Profile, source: Source) -> dict[str, Any]:
         "sex": dict(sorted(_people(profile, chosen, "sex").items())),
         "preprocessing": _preprocessing(used),
         "standard_space": spaces or None,
-        "atlas": spaces or None,
+        "atlas": list(spaces) or None,
         "made_by": f"bids_app {__version__}",
     }
 

@@ -98,9 +98,7 @@ def run_collection(settings: Settings, console: Console) -> None:
     cache = settings.output_dir / "logs" / "group"
     measured = foreground_cells if settings.read_voxels else None
     selection = Selection(acceptance=settings.acceptance)
-    profile = gather(
-        found, selection, cache, tuple(dict.fromkeys(further)), foreground_cells if settings.read_voxels else None
-    )
+    profile = gather(found, selection, cache, tuple(dict.fromkeys(further)), measured)
     account = _Account(settings, found, profile)
     shares, balanced = _weigh(account)
     for said in write_profile(profile, account.output):

@@ -17,7 +17,7 @@ from bids_app.group.errors import GroupError
 from bids_app.group.from_output import known_of, rows_of_output
 from bids_app.group.profile_cache import cached_rows
 from bids_app.inputs.dataset import Selection
-from bids_app.outputs.anonymise import capped_age
+from bids_app.outputs.anonymise import capped_age, safe_text
 from bids_app.outputs.writer import json_bytes, write_if_changed, write_pieces
 from bids_app.reports.contents import read_table
 
@@ -25,8 +25,8 @@ NAME = "group_profile"
 _SEX = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
 #: Texts that stand for nothing in tables.
 _NOTHING = frozenset({"", "n/a", "na", "nan", "none", "null", "unknown"})
-#: What a value of a column that the user names may look like: a short word or number, and no date.
-_VALUE = re.compile(r"(?!\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}$)(?!\d{8,}$)[\w .+<>=%/()-]{1,40}")
+#: What a value of a column that the user names may look like: short words or a number (and no date, `safe_text`).
+_VALUE = re.compile(r"[\w .+<>=%/()-]{1,40}")
 
 
 class Profile:
@@ -201,7 +201,7 @@ def _person(row: Mapping[str, str], further: Sequence[str]) -> Row:
     result: Row = {"age": capped_age(row.get("age", "")), "sex": _SEX.get(row.get("sex", "").strip().lower())}
     for name in further:
         text = " ".join(row.get(name, "").split())
-        if name not in COLUMNS and text.lower() not in _NOTHING and _VALUE.fullmatch(text):
+        if name not in COLUMNS and text.lower() not in _NOTHING and _VALUE.fullmatch(text) and safe_text(text) == text:
             result[name] = text
     return result
 

@@ -17,6 +17,7 @@ from bids_app.group.summaries import UNKNOWN
 
 #: Of a column with more groups the largest are compared: every pair of groups is a comparison.
 MOST_GROUPS = 6
+_SPLITS = 5
 
 SHIFT_COLUMNS = ("descriptor", "variant", "contrast", "column", "a", "b", *Shift.__dataclass_fields__)
 EMBEDDING_COLUMNS = (
@@ -107,9 +108,15 @@ def _comparisons(seen: Observations, head: Mapping[str, Any], seed: int, notes: 
         shift = compare(seen.table[members[a]], seen.table[members[b]], people)
         yield {**head, "a": a, "b": b, **as_row(shift)}
     if large and sizes[large[0]] >= 2 * FEWEST:  # what chance does: between halves of the largest group
-        one, other = (members[large[0]][half] for half in halves(sizes[large[0]], seed))
         names = {"a": f"half of {large[0]}", "b": "the other half"}
-        yield {**head, **names, **as_row(compare(seen.table[one], seen.table[other]))}
+        yield {**head, **names, **as_row(_by_chance(seen.table[members[large[0]]], seed))}
+
+
+def _by_chance(table: NDArray[np.float64], seed: int) -> Shift:
+    """The shift between two halves of a group: of several ways to halve it the one with the median effect."""
+    splits = (halves(len(table), seed + number) for number in range(_SPLITS))
+    found = sorted((compare(table[one], table[other]) for one, other in splits), key=lambda shift: shift.effect)
+    return found[_SPLITS // 2]
 
 
 def _places(seen: Observations, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

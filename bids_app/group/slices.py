@@ -159,14 +159,13 @@ class Extractor:
         self._network: Any = None
         self._version = f"plain {slice_features.VERSION}"
         if weights is not None:
+            if not weights.is_file():
+                raise GroupError(f"--densenet-weights {weights}: no such file", NO_INPUT)
             try:
                 self._network = densenet.load_network(weights)
-                self._version = f"densenet121 {densenet.VERSION} {file_sha256(weights)}"
-            except FileNotFoundError as error:
-                raise GroupError(f"--densenet-weights {weights}: no such file", NO_INPUT) from error
             except densenet.WeightsError as error:
-                code = NO_INPUT if not weights.is_file() else 64
-                raise GroupError(f"--densenet-weights {weights}: {error}", code) from error
+                raise GroupError(f"--densenet-weights {weights}: {error}") from error
+            self._version = f"densenet121 {densenet.VERSION} {file_sha256(weights)}"
         self._path = cache / f"features-{self.name}.npz"
         self._known, self._used = _read(self._path), set[str]()
         self._changed = False

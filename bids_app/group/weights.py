@@ -66,7 +66,8 @@ def balance(factors: Mapping[str, Sequence[str]], most: float = MOST) -> Weights
         weights = np.minimum(weights * (size / weights.sum()), most)
         if np.abs(weights - before).max() < _TOLERANCE:
             break
-    weights = weights * (size / weights.sum())
+    for _ in range(_ROUNDS):  # what the largest weights lack goes to the others
+        weights = np.minimum(weights * (size / weights.sum()), most)
     shares = {
         name: {
             str(level): float(part)

@@ -94,7 +94,7 @@ def collection_page(collection: Collection, has_quality_page: bool) -> bytes:
         collection=collection,
         bars=_bars(collection),
         boxes=_boxes(collection),
-        tests=[row for row in collection.tests if row.get("measure") in _BOXES],
+        tests=[row for row in collection.tests if row.get("measure") in _BOXES and row["n"]],
         labels=_BOXES,
         together=_co_occurrence(collection),
         cohorts=_cohorts(collection),
@@ -131,7 +131,11 @@ def _bars(collection: Collection) -> list[dict[str, Any]]:
             f"{dataset} " + ", ".join(f"{level} {counted[level]}" for level in kept if counted[level])
             for dataset, counted in bars
         )
-        legend = [(plots.colour(index), level, totals[level]) for index, level in enumerate(kept) if level != "other"]
+        legend = [
+            (plots.colour(plots.COLOURS if level == "n/a" else index), level, totals[level])
+            for index, level in enumerate(kept)
+            if level != "other"
+        ]
         if "other" in kept:
             legend.append((plots.colour(len(kept)), "other", sum(totals[one] for one in levels if one not in kept)))
         result.append({"title": title, "plot": plots.share_bars(bars, kept, alt), "legend": legend})

@@ -35,9 +35,10 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, int]]], levels: Sequence[s
         for level in levels:
             width = wide * counts.get(level, 0) / total if total else 0
             if width:
+                shade = colour(COLOURS if level == "n/a" else levels.index(level))
                 said = f"{label}, {level}: {counts[level]} ({counts[level] / total:.0%})"
                 parts.append(
-                    f'<rect class="{colour(levels.index(level))}" x="{at:.1f}" y="{top + 3}" width="{width:.1f}" '
+                    f'<rect class="{shade}" x="{at:.1f}" y="{top + 3}" width="{width:.1f}" '
                     f'height="{_ROW - 8}"><title>{_escaped(said)}</title></rect>'
                 )
             at += width
@@ -66,7 +67,7 @@ def boxes(rows: Sequence[tuple[str, Sequence[float]]], axis: str, alt: str) -> M
         parts.append(_text(_LABELS - 10, top + 17, f"{label} ({values.size:,})", "end"))
         ordered = np.sort(values)[:: max(1, values.size // _MOST_DOTS)]
         dots = "".join(
-            f'<circle cx="{place(value):.1f}" cy="{top + 13 + (order * 7 % 11 - 5) * 0.8:.1f}" r="1.8"/>'
+            f'<circle cx="{place(value):.1f}" cy="{top + 13 + (order * 7 % 11 - 5) * 0.8:.1f}" r="2.4"/>'
             for order, value in enumerate(ordered.tolist())
         )
         quarter, middle, three = (place(float(one)) for one in np.percentile(values, (25, 50, 75)))

@@ -67,8 +67,9 @@ def on_canvas(plane: NDArray[Any], inside: NDArray[Any], spacing_mm: tuple[float
     offset = middle - scale * (CANVAS - 1) / 2
     values = np.where(mask, np.nan_to_num(np.asarray(plane, dtype=np.float32)), np.float32(0))
     shape = (CANVAS, CANVAS)
-    moved = affine_transform(values, scale, offset, shape, order=1)
-    brain = affine_transform(mask.astype(np.uint8), scale, offset, shape, order=0) > 0
+    matrix = np.diag(scale)
+    moved = affine_transform(values, matrix, offset, shape, order=1)
+    brain = affine_transform(mask.astype(np.uint8), matrix, offset, shape, order=0) > 0
     return np.where(brain, moved, np.float32(0)).astype(np.float32), brain
 
 

@@ -452,3 +452,23 @@ def test_a_space_that_cannot_be_fetched_leaves_nothing(tmp_path: Path, spec: str
         assets.fetch_space(spec, tmp_path / "home", url="http://127.0.0.1:9")
     assert caught.value.code == code
     assert nothing_but(tmp_path / "home") == []
+
+
+def test_densenets_weights_are_checked_by_the_hash_in_their_name(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr("bids_app.assets.densenet.NAME", f"densenet121-{digest[:8]}.pth")
+    server.files = {"/good": content, "/bad": b"others"}
+    assert assets.find_densenet(None, tmp_path) is None
+    with pytest.raises(assets.AssetError, match="checksum"):
+        assets.fetch_densenet(tmp_path, url=f"{server.url}/bad")
+    assert list(tmp_path.iterdir()) == []
+    path = assets.fetch_densenet(tmp_path, url=f"{server.url}/good")
+    assert path.read_bytes() == content
+    assert assets.find_densenet(None, tmp_path) == path
+    assert assets.find_densenet(tmp_path / "given", tmp_path) == tmp_path / "given"
+    server.asked.clear()
+    assert assets.fetch_densenet(tmp_path, url=f"{server.url}/gone") == path
+    assert server.asked == []

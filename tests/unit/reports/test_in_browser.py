@@ -10,7 +10,9 @@ import pytest
 from browser import Browser, find_chromium
 from finished_output import Finished
 
+from bids_app.group.change import Pairs, row_of
 from bids_app.outputs.measures import load_measures
+from bids_app.reports.collection_page import Collection, collection_page
 from bids_app.reports.contents import SeriesContent
 from bids_app.reports.group_page import render_group
 from bids_app.reports.participant import participant_page
@@ -223,4 +225,39 @@ def test_ratings_are_downloaded_as_a_table_that_a_run_reads(browser: Browser, gr
             break
         time.sleep(0.2)
     assert browser.run(rating) == "fail"
+    _quiet(browser)
+
+
+def test_the_page_of_a_collection_fits_and_shows_its_plots(browser: Browser, tmp_path: Path) -> None:
+    head = {"descriptor": "plain", "contrast": HOSTILE}
+    numbers = ("welch", "welch_bonferroni", "welch_bh", "mann_whitney_bonferroni", "tested", "constant")
+    compared = dict.fromkeys(numbers, 3)
+    rows = [
+        {**head, **compared, "variant": variant, "a": "A", "b": "B", "n_a": 9, "n_b": 8, "effect": effect, "note": "",
+         "cosine": 0.9, "euclidean": 1.0, "wasserstein": 0.1, "proxy_a_distance": None}
+        for variant, effect in (("preproc", 2.0), ("zscore", 0.5))
+    ]  # fmt: skip
+    places = [
+        {**head, "variant": "zscore", "group": "AB"[one % 2], "x": one * 0.5, "y": one % 3, "variance_x": 0.5,
+         "variance_y": 0.2} for one in range(9)
+    ]  # fmt: skip
+    counts = [
+        {"table": "contrast", "dataset": HOSTILE, "row": f"level {one}", "column": "series", "count": one, "share": 0.1}
+        for one in range(1, 20)
+    ]
+    collection = Collection(
+        (HOSTILE,), 3, 3, 3, 3, counts=counts, compared="scanner", shifts=rows, places=places, notes=[HOSTILE],
+        distributions=[("intensity_p50", HOSTILE, [float(one) for one in range(900)])],
+        pairs=[("bias", "CV", HOSTILE, [1.0, 2.0], [0.5, 1.0])],
+        changes=[row_of(Pairs("bias", "CV", "one", "T1w", (1.0, 2.0), (0.5, 1.0)))],
+    )  # fmt: skip
+    page = tmp_path / "group_collection.html"
+    page.write_bytes(collection_page(collection, True))
+    browser.open(page)
+    assert browser.run("document.querySelectorAll('svg.plot').length") == 4
+    assert browser.run("document.querySelectorAll('svg.plot circle').length") == 9 + 450
+    assert browser.run("document.querySelector('tr.best td').textContent").startswith("zscore")
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth") is True
+    legend = "[...document.querySelectorAll('.legend')][0].textContent"
+    assert "other" in browser.run(legend)
     _quiet(browser)

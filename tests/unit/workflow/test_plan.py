@@ -204,3 +204,18 @@ def test_what_failed_is_done_without() -> None:
     assert files["sub-01_T1w"] == files["sub-01_FLAIR"] == {"brain_mask", "biasfield"}
     assert "to_reference" in files["sub-01_ce-gd_T1w"]
     assert not any("to_atlas" in each for each in files.values())
+
+
+def test_landmarks_of_a_group_are_part_of_what_depends_on_them() -> None:
+    """A change of the file changes what is mapped by it, and of another contrast's landmarks nothing."""
+    wanted = replace(_context(normalize=("zscore", "nyul")), nyul={"T1w": (0.0, 50.0, 100.0)})
+    before = _keys(_plan(wanted))
+    other = _keys(_plan(replace(wanted, nyul={"T1w": (0.0, 60.0, 100.0)})))
+    changed = {name for name in before if before[name] != other[name]}
+    assert changed
+    assert all(name.startswith("normalize/sub-01_T1w") and name.endswith("nyul") for name in changed)
+    with_more = _keys(_plan(replace(wanted, nyul={"T1w": (0.0, 50.0, 100.0), "T2w": (0.0, 1.0, 2.0)})))
+    assert with_more == before
+    alone = _plan(replace(_context(normalize=("nyul",)), nyul={"T1w": (0.0, 50.0, 100.0)}))
+    assert alone.tasks["measure/sub-01_T1w"].parameters["standard"] == (0.0, 50.0, 100.0)
+    assert alone.tasks["measure/sub-01_FLAIR"].parameters["standard"] is None
