@@ -2,8 +2,8 @@
 
     python benchmarks/exports.py [--studies 250 500 1000] [--nprocs 1] > exports.tsv
 
-Studies are small (two series of 6 x 7 x 5 voxels), so that what is measured is the app's own part. Memory is the largest
-resident set of the process, and of its largest child. Exits with 1 where a study of the largest output takes more than
+Studies are small (two series of 6 x 7 x 5 voxels), so that what is measured is the app's own part. Memory is the
+largest resident set of the process. Exits with 1 where a study of the largest output takes more than
 1.5 times as long as one of the smallest, or memory grows by more than 10 %.
 """
 

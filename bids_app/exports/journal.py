@@ -105,7 +105,7 @@ class Journal:
     def add(self, record: Record) -> None:
         """Take note of a unit whose files are there; those that it had before and has no more are removed."""
         before = self._read(record.unit).files if record.unit in self._where else ()
-        offset = self._stream.tell()
+        offset = os.fstat(self._stream.fileno()).st_size  # it is opened to append, and may have been cut since
         self._stream.write(record.line())
         self._stream.flush()
         os.fsync(self._stream.fileno())
