@@ -79,7 +79,8 @@ def _converted(key: str, value: Any, action: argparse.Action, negated: bool) -> 
         if action.choices is not None and each not in action.choices:
             raise UsageError(f"{key} = {each!r}; choose from {', '.join(map(str, action.choices))}")
     if action.type in (int, float):
-        return _number(key, value, whole=action.type is int)
+        numbers = [_number(key, each, whole=action.type is int) for each in values]
+        return numbers if action.nargs == "+" else numbers[0]
     if not all(isinstance(each, str) for each in values):
         raise UsageError(f"{key} must be text")
     if action.nargs == "+":

@@ -62,7 +62,7 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
     if command.export is not None:
         from bids_app.exports.run import run_export
 
-        return run_export(settings, command.export, frozenset(subjects), console)
+        return run_export(settings, command.export, frozenset(subjects), console, dry_run=command.dry_run)
     from bids_app.workflow.prepare import prepare
 
     context = prepare(settings)

@@ -68,6 +68,8 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
     exports = given.get("level") == "export"
     if not exports and (odd := [name for name in EXPORT_OPTIONS if name in words]):
         raise UsageError(f"--{odd[0].replace('_', '-')} goes with the level export")
+    if exports and settings.shard != (1, 1):
+        raise UsageError("--shard: an export is of all participants at once; --nprocs makes it parallel")
     return Command(
         settings,
         export=export_settings(given, settings.output_dir) if exports else None,

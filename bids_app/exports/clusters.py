@@ -27,26 +27,24 @@ def cluster(root: Path, export: ExportSettings, encoder: Encoder, seed: int, con
     """Cluster every slice in which there is a label, for each k: `kmeans.csv`, and the maps as PNG files."""
     sums: dict[int, list[float]] = {k: [] for k in export.kmeans}
 
-    def rows() -> Iterator[list[Any]]:
+    def found() -> Iterator[list[Any]]:
         for row in _labelled(root / "slices.csv"):
             features = next(encoded(root, [row], encoder, 1))
             if features.ndim != 4:
                 raise EncoderError("--kmeans needs an encoder that gives a map of features, (n, c, h, w)")
             label = _label_map(root / row["label_path"], encoder.edge, features.shape[2:])
-            shown = _shown((int(row["rows"]), int(row["columns"])), features.shape[2:])
+            rows, columns = _shown((int(row["rows"]), int(row["columns"])), features.shape[2:])
             for k in export.kmeans:
-                clusters, dice = kmeans_map(
-                    features[0][:, : shown[0], : shown[1]], label[: shown[0], : shown[1]], k, seed
-                )
+                clusters, dice = kmeans_map(features[0][:, :rows, :columns], label[:rows, :columns], k, seed)
                 path = f"{FOLDER}/kmeans/{Path(row['path']).with_suffix('')}_k-{k:03d}.png"
                 write_bytes(root / path, png_bytes(clusters))
                 sums[k].append(dice)
                 yield [row["path"], k, f"{dice:.6f}", path]
 
-    write_pieces(root / FOLDER / "kmeans.csv", csv_pieces(COLUMNS, rows()))
-    for k, found in sums.items():
-        mean = float(np.mean(found)) if found else float("nan")
-        console.print(f"k-means, k = {k}: mean Dice {mean:.3f} over {len(found)} slices", soft_wrap=True)
+    write_pieces(root / FOLDER / "kmeans.csv", csv_pieces(COLUMNS, found()))
+    for k, dices in sums.items():
+        mean = float(np.mean(dices)) if dices else float("nan")
+        console.print(f"k-means, k = {k}: mean Dice {mean:.3f} over {len(dices)} slices", soft_wrap=True)
 
 
 def kmeans_map(

@@ -157,8 +157,9 @@ def _zarr(rows: list[dict[str, str]], vectors: NDArray[np.float32]) -> bytes:
 
     from bids_app.exports.archives import zip_pieces
 
-    store = zarr.storage.MemoryStore()
+    content: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(content)
     group = zarr.create_group(store, attributes={"rows": rows})
     group.create_array("embedding", data=np.ascontiguousarray(vectors))
-    members = sorted((name, one.to_bytes()) for name, one in store._store_dict.items())
+    members = sorted((name, one.to_bytes()) for name, one in content.items())
     return b"".join(zip_pieces(members))

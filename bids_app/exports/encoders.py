@@ -98,9 +98,8 @@ def load_encoder(path: Path, edge: int | None, device: str, threads: int) -> Enc
         try:
             module = torch.jit.load(str(path), map_location=place).eval()
         except RuntimeError as error:
-            raise EncoderError(
-                f"--embed {path} cannot be loaded as TorchScript: {str(error).splitlines()[0]}"
-            ) from error
+            said = str(error).splitlines()[0]
+            raise EncoderError(f"--embed {path} cannot be loaded as TorchScript: {said}") from error
         return _Torch(module, edge or _EDGE, place, normalized=False)
     from bids_app.exports.vit import WeightsError, load_weights
 

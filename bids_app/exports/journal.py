@@ -105,7 +105,7 @@ class Journal:
     def add(self, record: Record) -> None:
         """Take note of a unit whose files are there; those that it had before and has no more are removed."""
         before = self._read(record.unit).files if record.unit in self._where else ()
-        offset = self._stream.tell()
+        offset = os.fstat(self._stream.fileno()).st_size  # it is opened to append, and may have been cut since
         self._stream.write(record.line())
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -169,9 +169,10 @@ def read_records(root: Path) -> Iterator[Record]:
 def verify_export(root: Path) -> tuple[int, list[tuple[str, str]]]:
     """Compare every file of an export with its hash; how many, and (path, what is wrong) for each problem."""
     count, problems = 0, []
-    for record in read_records(root):
-        count += len(record.files)
-        problems += damaged_files(root, record.files)
+    for path in sorted(root.rglob(MANIFEST)):  # the embeddings have their own
+        for record in read_records(path.parent):
+            count += len(record.files)
+            problems += damaged_files(path.parent, record.files)
     return count, problems
 
 

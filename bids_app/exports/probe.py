@@ -1,4 +1,4 @@
-"""Linear probing: what of a column can be told from embeddings by a logistic regression (MRI-CORE, Dong et al. 2025)."""
+"""Linear probing: what a logistic regression can tell from embeddings (MRI-CORE, Dong et al. 2025)."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def probe(folder: Path, export: ExportSettings, seed: int, console: Console) -> 
         result = linear_probe(vectors, labels, [row["patient"] for row in rows], seed)
         write_bytes(folder / f"probe_{column}.json", json_bytes({"column": column, **result}))
         console.print(
-            f"{column}: accuracy {result['accuracy']:.3f} on {result['slices_test']} slices of {result['patients_test']} "
-            f"patients (the commonest class: {result['accuracy_of_commonest']:.3f})",
+            f"{column}: accuracy {result['accuracy']:.3f} on {result['slices_test']} slices of "
+            f"{result['patients_test']} patients (the commonest class: {result['accuracy_of_commonest']:.3f})",
             soft_wrap=True,
         )
 
@@ -81,11 +81,10 @@ def linear_probe(
     model.fit(vectors[known][fit], names[fit])
     said, true = model.predict(vectors[known][~fit]), names[~fit]
     commonest = max(classes, key=lambda one: int((names[fit] == one).sum()))
-    present = np.isin(true, sorted(set(true.tolist())))
     return {
         "classes": classes,
         "accuracy": float((said == true).mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(true[present], said[present])),
+        "balanced_accuracy": float(balanced_accuracy_score(true, said)),
         "accuracy_of_commonest": float((true == commonest).mean()),
         "confusion_matrix": confusion_matrix(true, said, labels=classes).tolist(),
         "patients_fit": len({one for one, part in parts.items() if part == "fit"}),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bids_app import __version__
-from bids_app.exit_codes import NO_INPUT, NOTHING_MATCHES, SOME_FAILED, USAGE
+from bids_app.exit_codes import ALL_WELL, NO_INPUT, NOTHING_MATCHES, SOME_FAILED, USAGE
 from bids_app.exports.formats import Export
 from bids_app.exports.identity import Names
 from bids_app.exports.jobs import Job, work
@@ -20,7 +20,7 @@ from bids_app.exports.nnunet import Cases
 from bids_app.exports.options import ExportSettings
 from bids_app.exports.slices import Slices
 from bids_app.exports.studies import list_studies
-from bids_app.exports.survey import Source, survey
+from bids_app.exports.survey import Source, Survey, survey
 from bids_app.exports.webdataset import Shards
 from bids_app.outputs.anonymise import read_date_key
 from bids_app.outputs.writer import json_bytes
@@ -39,8 +39,10 @@ class ExportError(Exception):
         self.code = code
 
 
-def run_export(settings: Settings, export: ExportSettings, subjects: frozenset[str], console: Console) -> int:
-    """Export what is finished of the given participants.
+def run_export(
+    settings: Settings, export: ExportSettings, subjects: frozenset[str], console: Console, *, dry_run: bool = False
+) -> int:
+    """Export what is finished of the given participants; with `dry_run` only tell what that is.
 
     Returns
     -------
@@ -56,6 +58,10 @@ def run_export(settings: Settings, export: ExportSettings, subjects: frozenset[s
     source = _source(settings, export)
     sessions = frozenset(label.removeprefix("ses-") for label in settings.session_label)
     studies = list_studies(settings.output_dir, subjects, sessions)
+    if dry_run:
+        return _tell(
+            survey(source, iter(studies), export.stratify, export.split, settings.random_seed), export, console
+        )
     with Journal(export.export_dir) as journal, _progress(console) as bar:
         task = bar.add_task("looking at the studies", total=len(studies))
         seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
@@ -76,6 +82,16 @@ def run_export(settings: Settings, export: ExportSettings, subjects: frozenset[s
     if not units and not failed:
         return NOTHING_MATCHES
     return SOME_FAILED if failed else code
+
+
+def _tell(seen: Survey, export: ExportSettings, console: Console) -> int:
+    """What an export would take."""
+    _tell_left_out(console, seen.left_out)
+    for split, count in sorted(Counter(entry.split for entry in seen.entries).items()):
+        patients = len({entry.patient for entry in seen.entries if entry.split == split})
+        console.print(f"{split}: {count} studies of {patients} patients")
+    console.print(f"{len(seen.entries)} studies would be exported to {export.export_dir}", soft_wrap=True)
+    return ALL_WELL if seen.entries else NOTHING_MATCHES
 
 
 def _source(settings: Settings, export: ExportSettings) -> Source:

@@ -2,8 +2,8 @@
 
 A plain vision transformer for detection (Li et al., ECCV 2022, doi:10.1007/978-3-031-20077-9_17): most blocks attend
 within windows of 14 x 14 patches, every third one to the whole image, with relative positions for rows and columns
-apart (MViTv2, Li et al., CVPR 2022), and a neck of two convolutions. Parameters have the names of SAM's checkpoints below
-`image_encoder.`, so that these, and MRI-CORE's, which began from them, load by name.
+apart (MViTv2, Li et al., CVPR 2022), and a neck of two convolutions. Parameters have the names of SAM's checkpoints
+below `image_encoder.`, so that these, and MRI-CORE's, which began from them, load by name.
 """
 
 from __future__ import annotations

@@ -306,6 +306,37 @@ def test_what_may_be_told_is(processed: tuple[Path, str]) -> None:
     assert sidecar["Manufacturer"] == "Siemens"
 
 
+def test_no_identifier_is_in_an_export(hospital: Hospital, processed: tuple[Path, str], tmp_path: Path) -> None:
+    output, _ = processed
+    key = next(hospital.root.glob("*/key"))
+    formats = {
+        "mr-rate": (),
+        "slices": ("--planes", "axial", "coronal", "sagittal"),
+        "webdataset": ("--export-label", "brain"),
+        "nnunet": ("--export-label", "brain", "--export-images", "T1w@atlas/preproc", "FLAIR@atlas/preproc"),
+    }
+    for name, words in formats.items():
+        folder = tmp_path / name
+        command = [sys.executable, "-m", "bids_app", hospital.data, output, "export", "--format", name, "--export-dir"]
+        command += [folder, "--export-key", key, "--split", "1", "0", "0", *words]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for archive in (*folder.rglob("*.zip"), *folder.rglob("*.tar")):
+            shutil.unpack_archive(archive, archive.with_suffix(""), archive.suffix.removeprefix("."), filter=None)
+        assert any(path.suffix in (".gz", ".png") for path in folder.rglob("*"))
+        _touch(folder)
+        assert _leaks(hospital, folder) == []
+        label = re.compile(rb"sub-02|ses-1")
+        assert [where for where, content in _contents(folder) if label.search(content)] == [], "the labels are hidden"
+
+
+def _touch(folder: Path) -> None:
+    """Unpacked files have the time in their archive, which is none of a scan."""
+    for path in folder.rglob("*"):
+        assert not path.is_file() or path.stat().st_mtime in (0, 315532800) or path.stat().st_mtime > 1_600_000_000
+        os.utime(path)
+
+
 def test_the_tables_are_valid_bids(processed: tuple[Path, str]) -> None:
     validator = Path(sys.executable).with_name("bids-validator-deno")
     if not validator.exists():

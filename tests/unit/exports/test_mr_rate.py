@@ -266,6 +266,7 @@ def test_what_is_gone_from_the_output_goes_from_the_export(tmp_path: Path) -> No
     (("--format", "slices", "--split", "0.5", "0.6", "0"), 64, "of sum 1"),
     (("--format", "slices", "--embed", "nowhere.pt"), 66, "no such file"),
     (("--format", "slices", "--probe", "sex"), 64, "need --embed"),
+    (("--format", "slices", "--shard", "1/2"), 64, "all participants at once"),
     (("--format", "webdataset", "--stratify", "height"), 64, "no study has such a column"),
 ])  # fmt: skip
 def test_wrong_words(
@@ -273,6 +274,21 @@ def test_wrong_words(
 ) -> None:
     assert export(tree, *words) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mr_rate(tree, "--export-dir", str(tmp_path / "none"), "--dry-run") == 0
+    assert "12 studies would be exported" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+def test_options_can_stand_in_a_file(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "export.toml").write_text(
+        f'format = "mr-rate"\nsplit = [1, 0, 0.0]\nexport-key = "{tree.bids.parent / "key"}"\n'
+        f'export-dir = "{tmp_path / "found"}"\nparticipant-label = ["03"]\n'
+    )
+    assert export(tree, "--config-file", str(tmp_path / "export.toml")) == 0
+    assert {row["split"] for row in rows(tmp_path / "found" / "MR-RATE" / "splits.csv")} == {"train"}
 
 
 def test_export_options_belong_to_the_level(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
