@@ -18,9 +18,15 @@ ENTITY_ORDER: tuple[str, ...] = (
 FOLDERS = ("anat", "dwi")
 
 
-_PLACE: Mapping[str, int] = {key: place for place, key in enumerate(ENTITY_ORDER)}
-#: An entity of a future BIDS is kept too: behind the subject and session, before everything that we add.
-_UNKNOWN = _PLACE["ses"] + 0.5
+class _Places(dict[str, float]):
+    """Where an entity stands in a name."""
+
+    def __missing__(self, key: str) -> float:
+        """An entity of a future BIDS is kept, too: behind the subject and session, before everything that we add."""
+        return self["ses"] + 0.5
+
+
+_PLACES = _Places({key: place for place, key in enumerate(ENTITY_ORDER)})
 
 
 def file_name(
@@ -38,7 +44,7 @@ def file_name(
         One of `FOLDERS`.
     """
     merged = {**dict(entities), **added}
-    ordered = sorted(merged, key=lambda key: _PLACE.get(key, _UNKNOWN))
+    ordered = sorted(merged, key=_PLACES.__getitem__)
     name = "_".join(f"{key}-{merged[key]}" for key in ordered) + f"_{suffix}{extension}"
     return PurePosixPath(f"{_folder(merged['sub'], merged.get('ses'))}/{folder}/{name}")
 

@@ -43,12 +43,12 @@ class Totals:
     seconds: float = 0.0
     longest: float = 0.0
 
-    def add(self, participant: str, series: int, rejected: int, size: int, left: Estimate) -> None:
+    def add(self, participant: str, series: int, rejected: int, left: Estimate) -> None:
         """Count a session in."""
         self.sessions += 1
         self.series += series
         self.rejected += rejected
-        self.input_bytes += size
+        self.input_bytes += left.input_bytes
         if not left.tasks:
             return
         self.todo += 1
@@ -57,7 +57,7 @@ class Totals:
             self.steps[name] = self.steps.get(name, 0.0) + step.seconds
             self.memory_gb[name] = max(self.memory_gb.get(name, 0.0), step.memory_gb)
         self.output_bytes += left.bytes
-        self.read_bytes += left.read_bytes + size  # each raw image is read once more for its hash
+        self.read_bytes += left.read_bytes + left.input_bytes  # each raw image is read once more for its hash
         self.files += left.files
         self.seconds += left.seconds
         self.longest = max(self.longest, left.seconds)

@@ -133,12 +133,14 @@ def fit(samples: Sequence[Sample]) -> Cost:
 
 
 def _line(x: Any, y: Any) -> tuple[float, float]:
-    from scipy.optimize import nnls
-
-    design = np.stack([np.ones_like(x), x], axis=1)
+    """Constant and rate of least squares, neither below zero: on the border of what is allowed where it must be."""
     if np.ptp(x) < 1e-9:  # one size: there is no rate to be found
         return float(y.mean()), 0.0
-    constant, rate = nnls(design, y)[0]
+    rate, constant = np.polyfit(x, y, 1)
+    if rate < 0:
+        return float(y.mean()), 0.0
+    if constant < 0:
+        return 0.0, float((x * y).sum() / (x * x).sum())
     return float(constant), float(rate)
 
 

@@ -17,7 +17,7 @@ from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest,
 from bids_app.workflow.capacity import Totals, plan_nodes
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.costs import CostModel, find_costs
-from bids_app.workflow.estimate import Estimate, estimate, input_bytes
+from bids_app.workflow.estimate import Estimate, estimate
 from bids_app.workflow.graph import workers
 from bids_app.workflow.plan import SessionPlan, plan_session
 
@@ -40,10 +40,10 @@ def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console
         print('{"sessions": [', end="")
     for number, session in enumerate(walk(dataset, selection)):
         session, plan = _planned(session, context)
-        left, size = estimate(plan, context, model), input_bytes(plan)
-        totals.add(session.subject, len(plan.session.series), len(plan.session.rejected), size, left)
+        left = estimate(plan, context, model)
+        totals.add(session.subject, len(plan.session.series), len(plan.session.rejected), left)
         if wanted.as_json:
-            print(("," if number else "") + "\n" + json.dumps(_as_dict(session, plan, left, size, context)), end="")
+            print(("," if number else "") + "\n" + json.dumps(_as_dict(session, plan, left, context)), end="")
         else:
             for line in _lines(session, plan, left, context):
                 console.print(line, soft_wrap=True, markup=False)
@@ -139,7 +139,7 @@ def _total_as_dict(totals: Totals, model: CostModel) -> dict[str, Any]:
     }
 
 
-def _as_dict(session: Session, plan: SessionPlan, left: Estimate, size: int, context: RunContext) -> dict[str, Any]:
+def _as_dict(session: Session, plan: SessionPlan, left: Estimate, context: RunContext) -> dict[str, Any]:
     runners_up = dict(plan.reference.runners_up) if plan.reference else {}
     return {
         "participant": session.subject,
@@ -163,7 +163,7 @@ def _as_dict(session: Session, plan: SessionPlan, left: Estimate, size: int, con
             for name, step in left.steps.items()
         },
         "seconds_one_core": round(left.seconds),
-        "input_bytes": size,
+        "input_bytes": left.input_bytes,
         "output_bytes": round(left.bytes),
         "memory_gb": left.memory_gb,
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bids_app.inputs.series import Series
 from bids_app.outputs.products import PRODUCTS
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.costs import SESSION, CostModel, task_megavoxels
@@ -41,6 +42,8 @@ class Estimate:
         That will be written.
     read_bytes
         Read by tasks: the raw images and the products of earlier tasks.
+    input_bytes
+        Of the accepted raw images.
     memory_gb
         What its heaviest task declares.
     """
@@ -52,6 +55,7 @@ class Estimate:
     steps: dict[str, StepEstimate] = field(default_factory=dict)
     files: int = 0
     read_bytes: float = 0.0
+    input_bytes: int = 0
 
 
 def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estimate:
@@ -59,6 +63,7 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
     todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
     steps: dict[str, StepEstimate] = {}
     sizes = {task.name: _bytes(task, plan, context) for task in plan.tasks.values()} if todo else {}
+    raw = {series.relative: _size(series) for series in plan.session.series}
     for task in todo:
         cost, voxels = model.of(task, context), task_megavoxels(task, plan, context)
         step = steps.setdefault(task.step, StepEstimate())
@@ -73,24 +78,21 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
         max((memory_gb(task, context) for task in todo), default=0.0),
         steps,
         2 * sum(len(task.targets) for task in todo),  # each with its sidecar
-        sum(_read_bytes(task, sizes) for task in todo),
+        sum(_read_bytes(task, sizes, raw) for task in todo),
+        sum(raw.values()),
     )
 
 
-def input_bytes(plan: SessionPlan) -> int:
-    """Bytes of the session's accepted raw images."""
-    total = 0
-    for series in plan.session.series:
-        try:
-            total += series.path.stat().st_size
-        except OSError:  # it went away since the walk
-            continue
-    return total
+def _size(series: Series) -> int:
+    try:
+        return series.path.stat().st_size
+    except OSError:  # it went away since the walk
+        return 0
 
 
-def _read_bytes(task: Task, sizes: dict[str, float]) -> float:
-    raw = task.series.path.stat().st_size if any(name.startswith("raw:") for name in task.parents) else 0
-    return raw + sum(sizes.get(name, 0.0) for name in {file.task for file in task.files.values()})
+def _read_bytes(task: Task, sizes: Mapping[str, float], raw: Mapping[str, int]) -> float:
+    of_raw = raw[task.series.relative] if any(name.startswith("raw:") for name in task.parents) else 0
+    return of_raw + sum(sizes.get(name, 0.0) for name in {file.task for file in task.files.values()})
 
 
 def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:

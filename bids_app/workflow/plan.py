@@ -491,10 +491,12 @@ class _Planner:
 
 
 def _task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:
-    label = {"native": "", "atlas": f"/{space.label}"}.get(space.kind, f"/{space.kind}")
-    if space.kind == "atlas" and space.resolution and step != "atlas":  # one transform serves all resolutions
-        label += f"_res-{space.resolution}"
-    return f"{step}/{series.name}{label}" + (f"/{variant}" if variant else "")
+    name = f"{step}/{series.name}"
+    if space.kind != "native":
+        name += f"/{space.label if space.kind == 'atlas' else space.kind}"
+        if space.kind == "atlas" and space.resolution and step != "atlas":  # one transform serves all resolutions
+            name += f"_res-{space.resolution}"
+    return f"{name}/{variant}" if variant else name
 
 
 def _is_map(series: Series) -> bool:
