@@ -33,6 +33,8 @@ def known_of(output: Path, participant: str) -> dict[str, Row]:
     for session, series in _series_of(output, participant):
         row: Row = {"status": series.cell("status") or None, "reason": series.cell("reason") or None}
         if row["status"] == "rejected":
+            if series.name in found:  # a second file of one name, which is rejected for that
+                continue
             row["reason"] = row["reason"] or "rejected"
         else:
             row["is_reference"] = int(series.is_reference)

@@ -127,7 +127,7 @@ def _rows(source: Source, selection: Selection, cache: Path) -> Iterator[list[Ro
     for rows in cached_rows(source.raw, selection, cache / f"profile-{source.label}.jsonl"):
         if source.output is not None and rows:
             known = known_of(source.output, str(rows[0]["participant_id"]))
-            rows = [{**row, **known.get(str(row["series"]), {})} for row in rows]
+            rows = [row if row["status"] == "rejected" else {**row, **known.get(row["series"], {})} for row in rows]
         yield rows
 
 

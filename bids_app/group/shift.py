@@ -197,7 +197,7 @@ def embedding(table: _Table) -> tuple[_Table, tuple[float, float]]:
 
 
 def as_row(shift: Shift) -> dict[str, Any]:
-    """The cells of a table."""
-    row = dict(vars(shift))
+    """The cells of a table; six digits, so that they do not hang on how many threads computed the features."""
+    row = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in vars(shift).items()}
     row["note"] = row["note"] or None
     return row

@@ -124,6 +124,7 @@ def _places(seen: Observations, head: Mapping[str, Any]) -> Iterator[dict[str, A
     at, shares = embedding(seen.table) if len(seen.table) else (np.zeros((0, 2)), (0.0, 0.0))
     for (dataset, participant), group, (x, y) in zip(seen.people, seen.groups, at.tolist(), strict=True):
         yield {
-            **head, "dataset": dataset, "participant_id": participant, "group": group, "x": x, "y": y,
-            "variance_x": shares[0], "variance_y": shares[1],
+            **head, "dataset": dataset, "participant_id": participant, "group": group,
+            "x": float(f"{x:.6g}"), "y": float(f"{y:.6g}"), "variance_x": float(f"{shares[0]:.6g}"),
+            "variance_y": float(f"{shares[1]:.6g}"),
         }  # fmt: skip

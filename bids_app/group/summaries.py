@@ -90,8 +90,8 @@ def counts(profile: Profile, columns: Sequence[str] = ()) -> list[Count]:
     datasets = profile.columns["dataset"]
     result = _shares("status", [(datasets[i], profile.columns["status"][i]) for i in range(len(profile))])
     for name in (*_COUNTED[1:], *(one for one in columns if one not in _COUNTED and one != "dataset")):
-        values = profile.column(name)
-        result += _shares(name, [(datasets[i], text_of(values[i])) for i in used])
+        values = levels_of(profile.column(name))
+        result += _shares(name, [(datasets[i], values[i]) for i in used])
     result += _cohorts(profile, used, ("sex", "age", *columns))
     return result + _co_occurrence(profile, used)
 
@@ -181,7 +181,7 @@ def group_tests(profile: Profile, by: str) -> list[dict[str, Any]]:
     Kruskal & Wallis 1952 (doi:10.1080/01621459.1952.10483441), with its correction for ties. Where there is nothing to
     be tested the row says why.
     """
-    groups = [text_of(value) for value in profile.column(by)]
+    groups = levels_of(profile.column(by))
     contrasts = [text_of(value) for value in profile.columns["contrast"]]
     result = []
     for measure in _MEASURED:

@@ -238,7 +238,7 @@ def test_features_say_what_they_are_named_after() -> None:
 # DenseNet121
 
 
-def test_weights_by_any_of_their_names_are_the_same_network(tmp_path: Path) -> None:
+def test_weights_by_any_of_their_names_are_the_same_network(scanners: Path, tmp_path: Path) -> None:
     import torch
 
     from bids_app.steps.densenet import features_network, features_of, load_network
@@ -266,6 +266,13 @@ def test_weights_by_any_of_their_names_are_the_same_network(tmp_path: Path) -> N
         weights = {renamed(name): tensor for name, tensor in state.items()}
         torch.save({**weights, "classifier.bias": torch.zeros(1000)}, tmp_path / "weights.pth")
         assert np.array_equal(features_of(load_network(tmp_path / "weights.pth"), [plane]), truth)
+    (one, *_) = slices([Source("one", scanners / "raw", scanners / "out")])
+    extractor = Extractor(tmp_path, tmp_path / "weights.pth")
+    (vector,) = extractor.features([one])
+    assert extractor.name == "densenet121"
+    assert vector is not None
+    assert vector.shape == (1024,)
+    assert vector.std() > 0
 
 
 def test_a_file_of_something_else_is_told(tmp_path: Path) -> None:
