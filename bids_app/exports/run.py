@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -27,6 +28,8 @@ from bids_app.outputs.writer import json_bytes
 from bids_app.settings import Settings
 
 _FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
+#: Seconds between two lines of progress where there is no terminal.
+_TELL_EVERY_S = 30.0
 #: The unit that the tables at the root are.
 _TABLES = "tables"
 
@@ -114,6 +117,7 @@ def _source(settings: Settings, export: ExportSettings) -> Source:
 def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[str, str]:
     """Make what is not there yet; the units that failed, with the reason."""
     failed: dict[str, str] = {}
+    told = [time.monotonic()]
     task = bar.add_task(f"writing {form.noun}", total=form.total)
 
     def unfinished() -> Iterator[Job]:
@@ -125,6 +129,10 @@ def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[st
 
     def done(unit: str, record: Record | None, problem: str) -> None:
         bar.advance(task)
+        now = time.monotonic()
+        if not bar.console.is_terminal and now - told[0] > _TELL_EVERY_S:
+            told[0] = now
+            bar.console.print(f"{int(bar.tasks[-1].completed)} {form.noun} of {form.total or 'all'}", soft_wrap=True)
         if record is None:
             failed[unit] = problem
         else:
