@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bids_app.exit_codes import TRY_AGAIN
+from bids_app.exit_codes import CANNOT_CREATE, TRY_AGAIN
 from bids_app.outputs.manifest import FileRecord, damaged_files
 from bids_app.outputs.writer import PARTIAL, write_pieces
 
@@ -30,6 +31,12 @@ class ExportBusyError(Exception):
     """Another export writes to the same folder; `code` is the exit code."""
 
     code = TRY_AGAIN
+
+
+class ExportFolderError(Exception):
+    """A folder that an export cannot go to; `code` is the exit code."""
+
+    code = CANNOT_CREATE
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,14 @@ class Record:
         return cls(content["unit"], content["key"], files, content["facts"])
 
 
-def unit_key(*content: Any) -> str:
-    """The key of a unit: a hash over everything that its files depend on."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+def unit_key(*content: Any, secret: bytes | None = None) -> str:
+    """The key of a unit: a hash over everything that its files depend on.
+
+    With the export's secret it is an HMAC: among what it hashes are the labels of the derivatives, and who has the
+    other parts, most of which are in the export, could find out by trial whose a pseudonym is.
+    """
+    text = json.dumps(content, sort_keys=True, default=str).encode()
+    return hmac.new((secret or b"") + b"unit", text, hashlib.sha256).hexdigest()[:32]
 
 
 class Journal:
@@ -64,8 +76,10 @@ class Journal:
 
     Raises
     ------
+    ExportFolderError
+        The folder holds something else (73).
     ExportBusyError
-        Another export has it.
+        Another export has it (75).
     """
 
     def __init__(self, root: Path) -> None:
@@ -74,6 +88,9 @@ class Journal:
 
     def __enter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in self.root.iterdir()}
+        if names and not names & {MANIFEST, _JOURNAL}:
+            raise ExportFolderError(f"{self.root} holds something that is no export: name an empty folder")
         path = self.root / _JOURNAL
         self._stream = path.open("ab")
         try:
@@ -116,13 +133,15 @@ class Journal:
         """The records of those units that are finished, one at a time, in the given order."""
         return (self._read(unit) for unit in units if unit in self._where)
 
-    def close(self, units: Iterable[str], failed: Iterable[str] = ()) -> None:
-        """Write the manifest of the given units and remove the files of all others, but for those that failed."""
-        kept = [unit for unit in units if unit in self._where]
-        files = {file.path for unit in {*kept, *failed} if unit in self._where for file in self._read(unit).files}
-        for unit in sorted({*self._where} - {*kept, *failed}):
-            self._remove(self._read(unit).files, keep=files)
-        write_pieces(self.root / MANIFEST, (record.line() for record in self.records(sorted({*kept, *failed}))))
+    def close(self, units: Iterable[str]) -> None:
+        """Write the manifest of the given units and remove the files of all others: what is not asked for any more."""
+        kept = sorted({unit for unit in units if unit in self._where})
+        gone = sorted({*self._where} - {*kept})
+        if gone:
+            files = {file.path for unit in kept for file in self._read(unit).files}
+            for unit in gone:
+                self._remove(self._read(unit).files, keep=files)
+        write_pieces(self.root / MANIFEST, (record.line() for record in self.records(kept)))
         (self.root / _JOURNAL).unlink(missing_ok=True)
         self._index(self.root / MANIFEST)
 

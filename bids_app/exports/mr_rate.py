@@ -139,7 +139,7 @@ def study_job(source: Source, entry: Entry, batch: str, settings: ExportSettings
     told = {"batch_id": batch, "patient_uid": entry.patient, "study_uid": entry.study, "split": entry.split}
     said = {**told, "rows": rows}
     made = {path: [vars(member) for member in found] for path, found in archives.items()}
-    key = unit_key("mr-rate", _VERSION, made, said)
+    key = unit_key("mr-rate", _VERSION, made, said, secret=source.names.key)
     return StudyJob(entry.study, key, source.output, archives, said), left_out
 
 

@@ -169,7 +169,9 @@ def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[
     which = "Ts" if entry.split == "test" else "Tr"
     folders = (f"{folder}/images{which}", f"{folder}/labels{which}")
     facts = {"patient": entry.patient, "split": entry.split, "labels": names}
-    key = unit_key("nnunet", _VERSION, folders, [one.sha256 for one in (*found, label)], numbers, facts)
+    key = unit_key(
+        "nnunet", _VERSION, folders, [one.sha256 for one in (*found, label)], numbers, facts, secret=source.names.key
+    )
     return CaseJob(entry.study, key, source.output, folders, tuple(found), label, numbers, facts)
 
 

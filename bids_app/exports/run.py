@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -27,6 +28,8 @@ from bids_app.outputs.writer import json_bytes
 from bids_app.settings import Settings
 
 _FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
+#: Seconds between two lines of progress where there is no terminal.
+_TELL_EVERY_S = 30.0
 #: The unit that the tables at the root are.
 _TABLES = "tables"
 
@@ -66,14 +69,14 @@ def run_export(
         task = bar.add_task("looking at the studies", total=len(studies))
         seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
         if not seen.entries:
-            journal.close((), ())
+            journal.close(())
             _tell_left_out(console, seen.left_out)
             console.print(f"no finished series of {len(studies)} studies can be exported")
             return NOTHING_MATCHES
         form = _FORMATS[export.format](source, export, settings, seen)
         failed = _make(form, journal, bar, settings.nprocs)
         units = [unit for unit in form.units if unit not in failed]
-        _write_tables(form, journal, units, failed)
+        _write_tables(form, journal, units)
         code = form.afterwards(journal, console)
     _tell_left_out(console, form.left_out)
     for unit, reason in sorted(failed.items()):
@@ -103,6 +106,9 @@ def _source(settings: Settings, export: ExportSettings) -> Source:
             "--format mr-rate needs --export-key FILE: the secret by which its pseudonyms are made; make one with "
             "`head -c 32 /dev/urandom | base64 > FILE`, outside the output, and keep it"
         )
+    inside = export.export_dir.resolve().is_relative_to
+    if inside(settings.bids_dir.resolve()) and not inside(settings.output_dir.resolve()):
+        raise ExportError(f"--export-dir {export.export_dir} lies in the dataset, which is never written to")
     date_key = read_date_key(settings.date_key, settings.output_dir)
     names = Names(key, date_key)
     return Source(settings.bids_dir, settings.output_dir, names, not settings.deface, settings.allow_face)
@@ -111,6 +117,7 @@ def _source(settings: Settings, export: ExportSettings) -> Source:
 def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[str, str]:
     """Make what is not there yet; the units that failed, with the reason."""
     failed: dict[str, str] = {}
+    told = [time.monotonic()]
     task = bar.add_task(f"writing {form.noun}", total=form.total)
 
     def unfinished() -> Iterator[Job]:
@@ -122,6 +129,10 @@ def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[st
 
     def done(unit: str, record: Record | None, problem: str) -> None:
         bar.advance(task)
+        now = time.monotonic()
+        if not bar.console.is_terminal and now - told[0] > _TELL_EVERY_S:
+            told[0] = now
+            bar.console.print(f"{int(bar.tasks[-1].completed)} {form.noun} of {form.total or 'all'}", soft_wrap=True)
         if record is None:
             failed[unit] = problem
         else:
@@ -132,7 +143,7 @@ def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[st
     return failed
 
 
-def _write_tables(form: Export, journal: Journal, units: list[str], failed: dict[str, str]) -> None:
+def _write_tables(form: Export, journal: Journal, units: list[str]) -> None:
     """The tables of all studies together, what was left out, and how the export was made; then the manifest."""
     files = [file_record(journal.root, path, pieces) for path, pieces in form.tables(journal, units)]
     left_out = csv_pieces(("study", "contrast", "reason"), form.left_out)
@@ -148,7 +159,7 @@ def _write_tables(form: Export, journal: Journal, units: list[str], failed: dict
     files.append(file_record(journal.root, "README.md", [form.readme().encode()]))
     key = unit_key([vars(file) for file in files])
     journal.add(Record(_TABLES, key, tuple(files), {}))
-    journal.close((*units, _TABLES), failed)
+    journal.close((*units, _TABLES))
 
 
 def _tell_left_out(console: Console, left_out: tuple[tuple[str, str, str], ...]) -> None:

@@ -192,7 +192,7 @@ def _job(source: Source, entry: Entry, export: ExportSettings) -> SlicesJob | No
         [one.name, one.image.sha256, one.label and one.label.sha256, one.said_spacing_mm, one.about] for one in volumes
     ]
     folder = f"images/{entry.patient}/{entry.study}"
-    key = unit_key("slices", _VERSION, folder, said, export.public())
+    key = unit_key("slices", _VERSION, folder, said, export.public(), secret=source.names.key)
     return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export)
 
 

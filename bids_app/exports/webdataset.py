@@ -101,7 +101,8 @@ class Shards(Export):
         unit = f"{split}-{number:06d}"
         self.units.append(unit)
         said = [(one.name, one.files, one.about.decode()) for one in samples]
-        return ShardJob(unit, unit_key("webdataset", _VERSION, unit, said), self.source.output, tuple(samples))
+        key = unit_key("webdataset", _VERSION, unit, said, secret=self.source.names.key)
+        return ShardJob(unit, key, self.source.output, tuple(samples))
 
     def tables(self, journal: Journal, units: list[str]) -> Iterator[tuple[str, Iterable[bytes]]]:
         """What is in which shard."""

@@ -224,6 +224,29 @@ def test_nothing_tells_who_it_is(tree: Tree) -> None:
             assert found is None or b"the face check" in text or path.name == "export.json", (path, found)
 
 
+def test_the_manifest_does_not_tell_by_trial_whose_a_study_is(tree: Tree, tmp_path: Path) -> None:
+    """Everything that is hashed but for the secret can be guessed: with another secret all keys are others."""
+    from bids_app.exports.journal import read_records, unit_key
+
+    (tmp_path / "other-key").write_text("another secret, long enough as well")
+    other = ("--format", "mr-rate", "--export-key", str(tmp_path / "other-key"))
+    assert export(tree, *other, "--export-dir", str(tmp_path / "other")) == 0
+    keys = [
+        {one.key for one in read_records(root) if one.unit != "tables"}
+        for root in (tree.output / "exports" / "mr-rate", tmp_path / "other")
+    ]
+    assert not keys[0] & keys[1]
+    assert len({unit_key("a"), unit_key("a", secret=b"1"), unit_key("a", secret=b"2")}) == 3
+
+
+def test_other_folders_are_left_alone(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("not an export")
+    assert export(tree, "--format", "webdataset", "--export-dir", str(tmp_path)) == 73
+    assert export(tree, "--format", "webdataset", "--export-dir", str(tree.bids / "exports")) == 64
+    assert "lies in the dataset" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_keys_are_asked_for_and_kept_apart(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(tree, "--format", "mr-rate") == 64
     assert "needs --export-key FILE" in capsys.readouterr().err

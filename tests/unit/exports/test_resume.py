@@ -42,7 +42,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     ("--format", "webdataset", "--shard-mb", "0.02", "--nprocs", "1"),
 ], ids=["mr-rate", "webdataset"])  # fmt: skip
 def test_killed_and_resumed_gives_the_same_bytes(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
-    subprocess.run(command(tree, tmp_path / "whole", *words), check=True, capture_output=True)
+    subprocess.run(command(tree, tmp_path / "whole", *words, "--nprocs", "1"), check=True, capture_output=True)
     process = subprocess.Popen(
         command(tree, tmp_path / "killed", *words), start_new_session=True, stdout=subprocess.DEVNULL
     )
