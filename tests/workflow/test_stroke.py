@@ -75,8 +75,8 @@ def test_the_lesion_is_where_it_was_drawn_in_every_space(run: Run) -> None:
     centre = {space: np.array([float(row[f"{axis}_mm"]) for axis in "xyz"] + [1]) for space, row in rows.items()}
     to_b0 = itk_matrix(next(run.output.glob("sub-01/dwi/*_from-S0map_to-T1w_mode-image_xfm.mat")))
     to_t1w = itk_matrix(next(run.output.glob("sub-01/anat/*_from-T1w_to-MNI*_mode-image_xfm.mat")))
-    np.testing.assert_allclose(to_b0 @ centre["reference"], centre["orig"], atol=0.3)
-    np.testing.assert_allclose(to_t1w @ centre["MNI152NLin2009aSym_res-1"], centre["reference"], atol=0.3)
+    np.testing.assert_allclose(to_b0 @ centre["reference"], centre["orig"], atol=0.5)  # voxels of 3 on 2 mm
+    np.testing.assert_allclose(to_t1w @ centre["MNI152NLin2009aSym_res-1"], centre["reference"], atol=0.5)
 
 
 def test_the_lesion_was_left_out_of_metric_and_statistics(run: Run) -> None:
