@@ -110,7 +110,7 @@ def write_maps(settings: Settings) -> list[str]:
         if found.subject in chosen:
             value = table[found.subject].get(column, "n/a") if column else ""
             groups.setdefault((value, found.kind), []).append(found)
-    written = []
+    written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
         written += _write(output, groups[value, kind], kind, column, value)
     if not written:
