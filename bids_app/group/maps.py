@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from bids_app.exit_codes import NOTHING_MATCHES, USAGE
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
 from bids_app.settings import Settings
-from bids_app.steps.images import Image, new_image
+from bids_app.steps.images import new_image
 
 FOLDER = "group_maps"
 #: The column that every participant has: whether a lesion mask was given and is not empty (1), is empty (0), or none
 #: was given (n/a).
 LESION = "lesion"
+_WITH_UNIT = ("ADC",)
 _CONDITION = re.compile(r"([^=<>!]+)=(.*)")
 
 
@@ -85,14 +86,6 @@ class Moments:
         return np.sqrt(np.where(self.count > 1, self.squares / np.maximum(self.count - 1, 1), 0.0))
 
 
-@dataclass
-class _Maps:
-    """What is gathered for one value of the column."""
-
-    moments: dict[tuple[str, str, str], Moments] = field(default_factory=dict)
-    subjects: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-
-
 def write_maps(settings: Settings) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 
@@ -112,12 +105,14 @@ def write_maps(settings: Settings) -> list[str]:
     column = settings.maps_by
     if column and not any(column in row for row in table.values()):
         raise MapsError(_no_column(column, table))
-    maps: dict[str, _Maps] = {}
+    groups: dict[tuple[str, tuple[str, str, str]], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
             value = table[found.subject].get(column, "n/a") if column else ""
-            _add(maps.setdefault(value, _Maps()), found)
-    written = [path for value in sorted(maps) for path in _write(output, maps[value], column, value)]
+            groups.setdefault((value, found.kind), []).append(found)
+    written: list[str] = []
+    for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
+        written += _write(output, groups[value, kind], kind, column, value)
     if not written:
         raise MapsError("no participant that was asked for has an image in an atlas' space", NOTHING_MATCHES)
     return written
@@ -140,7 +135,10 @@ def participants(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def images_in_atlases(output: Path) -> Iterator[Found]:
-    """Every image and lesion mask in an atlas' space, by the sessions' manifests, participants in order."""
+    """Every image and lesion mask in an atlas' space, by the sessions' manifests, participants in order.
+
+    Images whose numbers have neither a unit nor a normalisation are left out: their mean says nothing.
+    """
     for subject, manifest in _manifests(output):
         masks = {
             task.split("/")[2]: file
@@ -152,9 +150,9 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
             if step not in ("resample", "normalize") or len(rest) != 2 or rest[0] in ("reference", "isotropic"):
                 continue
             space, variant = rest
-            if variant in ("masks", "segmentation"):
-                continue
             suffix = series.rpartition("_")[2]
+            if variant in ("masks", "segmentation", "preproc") or (variant == "brain" and suffix not in _WITH_UNIT):
+                continue
             if "_rec-computed_" in f"{series}_":
                 suffix = f"computed{suffix}"
             kind = (space, variant, suffix)
@@ -162,9 +160,8 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
             yield Found(subject, kind, output / file, output / mask if mask else None)
 
 
-def _add(maps: _Maps, found: Found) -> None:
+def _add(moments: Moments, found: Found) -> None:
     image: Any = nib.load(found.image)
-    moments = maps.moments.setdefault(found.kind, Moments.on(image))
     if moments.count.shape != tuple(image.shape[:3]) or not np.allclose(moments.affine, image.affine, atol=1e-3):
         raise MapsError(f"{found.image.name} is on another grid than the other images of {found.kind[0]}; run it again")
     values = np.asarray(image.dataobj, dtype=np.float64)
@@ -176,32 +173,34 @@ def _add(maps: _Maps, found: Found) -> None:
         if found.mask is not None and found.kind[1].startswith("brain"):
             where &= np.asanyarray(nib.load(found.mask).dataobj) > 0  # type: ignore[attr-defined]
     moments.add(values, where)
-    maps.subjects.setdefault(found.kind, set()).add(found.subject)
 
 
-def _write(output: Path, maps: _Maps, column: str | None, value: str) -> Iterator[str]:
-    for kind, moments in sorted(maps.moments.items()):
-        space, variant, suffix = kind
-        group = f"_{_word(column)}-{_word(value)}" if column else ""
-        label = f"space-{space}{group}_desc-{variant}"
-        kinds: Mapping[str, NDArray[Any]] = (
-            {"frequency": moments.mean.astype(np.float32), "count": np.rint(moments.mean * moments.images)}
-            if variant == "lesion"
-            else {"mean": moments.mean, "sd": moments.sd(), "count": moments.count}
-        )
-        for name, array in kinds.items():
-            path = f"{FOLDER}/{label}_stat-{name}_{suffix}.nii.gz"
-            dtype = "int32" if name == "count" else "float32"
-            image: Image = new_image(array.astype(dtype), moments.affine)
-            write_bytes(output / path, image_bytes(image, dtype))
-            said = {
-                "Description": _MEANING[name],
-                "Images": moments.images,
-                "Participants": len(maps.subjects[kind]),
-                **({"Column": column, "Value": value} if column else {}),
-            }
-            write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))
-            yield path
+def _write(
+    output: Path, images: Sequence[Found], kind: tuple[str, str, str], column: str | None, value: str
+) -> Iterator[str]:
+    moments = Moments.on(nib.load(images[0].image))
+    for found in images:
+        _add(moments, found)
+    space, variant, suffix = kind
+    group = f"_{_word(column)}-{_word(value)}" if column else ""
+    label = f"space-{space}{group}_desc-{variant}"
+    maps: Mapping[str, NDArray[Any]] = (
+        {"frequency": moments.mean, "count": np.rint(moments.mean * moments.images)}
+        if variant == "lesion"
+        else {"mean": moments.mean, "sd": moments.sd(), "count": moments.count}
+    )
+    for name, array in maps.items():
+        path = f"{FOLDER}/{label}_stat-{name}_{suffix}.nii.gz"
+        dtype = "int32" if name == "count" else "float32"
+        write_bytes(output / path, image_bytes(new_image(array.astype(dtype), moments.affine), dtype))
+        said = {
+            "Description": _MEANING[name],
+            "Images": moments.images,
+            "Participants": len({found.subject for found in images}),
+            **({"Column": column, "Value": value} if column else {}),
+        }
+        write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))
+        yield path
 
 
 _MEANING = {

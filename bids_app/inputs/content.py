@@ -44,15 +44,20 @@ def check_content(series: Series) -> tuple[Any | None, str | None]:
     """
     try:
         if series.diffusion and series.diffusion.volumes:
-            read_image(series.path)  # all volumes, whichever make this image
+            read_image(series.path, volumes=True)  # all of them, whichever make this image
             return load_series(series), None
         return read_image(series.path), None
     except (HeaderError, ImageError) as error:
         return None, str(error)
 
 
-def read_image(path: Path) -> Any:
+def read_image(path: Path, volumes: bool = False) -> Any:
     """The image in a NIfTI file, every voxel of it read, and its gzip checksum compared.
+
+    Parameters
+    ----------
+    volumes
+        Whether it may hold several volumes.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def read_image(path: Path) -> Any:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).any():
         raise ImageError("no voxel has a finite value: the image is empty; convert it again")
     with np.errstate(all="ignore"):
-        conformed = conform(_one_volume(image) if len(header.shape) > 3 else image)
+        conformed = conform(_one_volume(image) if volumes and len(header.shape) > 3 else image)
     _check_values(array_of(conformed))
     return image
 

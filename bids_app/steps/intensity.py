@@ -27,6 +27,7 @@ _LOWER_PERCENT, _UPPER_PERCENT = 1.0, 99.0
 _STRIPE_HALF_WIDTH = 0.05  # Shinohara 2014: tau, in quantiles on each side of the mode
 _RARE = 0.2  # a last mode lower than this share of the highest is the tail (vessels, contrast agent), not white matter
 _BINS = 512
+_ONE_PEAK = 0.999  # R^2 of a single Gaussian from which a second one has nothing to explain but chance
 # Of a two-Gaussian fit: the least share of the histogram that is a peak; how far two peaks are apart at least (in SD of
 # the narrower one), or how much wider one is than the other; how far the histogram's mode may be from the higher peak
 # (in its SD).
@@ -206,7 +207,8 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     higher = best[:3] if best[0] >= best[3] else best[3:]
     variance = higher[2] ** 2 / 2 - bandwidth**2  # the smoothing widened a Gaussian by its own variance
     at_bound = not narrowest * 1.01 < higher[2] < widest * 0.99 or not low < higher[1] < high
-    if at_bound or variance <= 0 or not _two_peaked(best, higher, mode):
+    one_is_enough = _one_gaussian_explains(centres, density / density.max(), mode, robust) >= _ONE_PEAK
+    if at_bound or variance <= 0 or one_is_enough or not _two_peaked(best, higher, mode):
         return {"shift": mode, "scale": robust, "fallback": 1.0}
     return {
         "shift": float(higher[1]),
@@ -214,6 +216,21 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
         "gaussians": [float(number) for number in best],
         "fallback": 0.0,
     }
+
+
+def _one_gaussian_explains(centres: _Values, density: _Values, mode: float, spread: float) -> float:
+    """The share of a histogram's variance (R^2) that one Gaussian explains."""
+    from scipy.optimize import curve_fit
+
+    def gaussian(x: _Values, a: float, b: float, c: float) -> _Values:
+        return a * np.exp(-(((x - b) / c) ** 2))
+
+    try:
+        fitted, _ = curve_fit(gaussian, centres, density, [1.0, mode, 1.4 * spread], maxfev=1000)
+    except (RuntimeError, ValueError, TypeError):
+        return 0.0
+    left = float(((gaussian(centres, *fitted) - density) ** 2).sum())
+    return 1 - left / float(((density - density.mean()) ** 2).sum())
 
 
 def _two_peaked(fitted: _Values, higher: _Values, mode: float) -> bool:

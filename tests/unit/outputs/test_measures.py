@@ -15,7 +15,7 @@ from bids_app.outputs.scans_table import scans_dictionary, write_scans_table
 from bids_app.outputs.series_table import COLUMNS, write_series_table
 from bids_app.outputs.writer import OutputError, write_pieces
 
-UNITS = {"", "mL", "mm", "1/mm", "cm2", "deg", "nats", "%"}
+UNITS = {"", "mL", "mm^2/s", "mm", "1/mm", "cm2", "deg", "nats", "%"}
 
 
 def _series(name: str = "sub-01_FLAIR", spacing: tuple[float, float, float] = (0.9, 0.9, 5.0)) -> Series:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bids_app.steps.images import ImageError, new_image
+from bids_app.steps.images import Image, ImageError, new_image
 from bids_app.steps.intensity import METHODS, NYUL_PERCENTS, Normalization, fit, nyul_landmarks, nyul_standard
 
 SHAPE = (40, 40, 40)
@@ -127,3 +127,27 @@ def test_unknown_methods_and_a_missing_scale_are_refused() -> None:
         fit("magic", image, mask)
     with pytest.raises(ValueError, match="standard scale"):
         fit("nyul", image, mask)
+
+
+def _values(*parts: tuple[float, float, int]) -> tuple[Image, Image]:
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.normal(mean, sd, count) for mean, sd, count in parts]).astype(np.float32)
+    image = new_image(values.reshape(-1, 100, 100 // 10), np.eye(4))
+    return image, new_image(np.ones(image.shape, np.uint8), np.eye(4))
+
+
+@pytest.mark.parametrize("lesion", [0, 4000, 20_000])
+def test_gaussian_mixture_takes_the_higher_peak_whatever_the_lesion(lesion: int) -> None:
+    found = fit("gaussianmixture", *_values((300.0, 30.0, 60_000), (90.0, 25.0, 12_000), (620.0, 60.0, lesion)))
+    assert found.parameters["fallback"] == 0
+    assert found.parameters["shift"] == pytest.approx(300, rel=0.02)
+    assert found.parameters["scale"] == pytest.approx(30, rel=0.1)
+    moved = found.apply(np.array([300.0, 330.0]))
+    np.testing.assert_allclose(moved, [0, 1], atol=0.2)
+
+
+def test_gaussian_mixture_says_when_there_is_one_peak_only() -> None:
+    found = fit("gaussianmixture", *_values((300.0, 30.0, 60_000)))
+    assert found.parameters["fallback"] == 1
+    assert found.parameters["shift"] == pytest.approx(300, rel=0.02)
+    assert found.parameters["scale"] == pytest.approx(30, rel=0.1)

@@ -1,0 +1,71 @@
+"""Where the metric of a registration looks when a lesion is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_app.steps.images import Image, mask_of, new_image
+from bids_app.steps.registration import RegistrationError
+from bids_app.steps.registration.pair import Pair, leave_out, prepare
+from bids_app.steps.registration.plan import FIRST, RETRY, Plan
+from bids_app.steps.registration.similarity import measure_at, similarity
+
+SHAPE = (40, 40, 40)
+
+
+def _ball(centre: tuple[int, int, int], radius: float) -> np.ndarray:
+    return (radius >= np.linalg.norm(np.indices(SHAPE).T - np.array(centre), axis=-1).T).astype(np.uint8)
+
+
+def _on(array: np.ndarray) -> Image:
+    return new_image(array, np.diag([4.0, 4.0, 4.0, 1.0]))
+
+
+def _pair(plan: Plan = FIRST, bright: float = 0.0) -> tuple[Pair, Image]:
+    rng = np.random.default_rng(0)
+    brain, lesion = _ball((20, 20, 20), 15), _on(_ball((25, 20, 20), 5))
+    texture = rng.normal(100, 20, SHAPE).astype(np.float32) * brain
+    moving = np.where(mask_of(lesion), 100 + bright * rng.uniform(-1, 1, SHAPE), texture).astype(np.float32)
+    pair = prepare(_on(texture), _on(moving), _on(brain), _on(brain), 5.0, plan)
+    return pair, lesion
+
+
+@pytest.mark.parametrize("plan", [FIRST, RETRY])
+def test_the_metric_looks_at_no_voxel_of_a_lesion(plan: Plan) -> None:
+    pair, lesion = _pair(plan)
+    left = leave_out(pair, lesion, lesion, plan)
+    assert left.metric_mask is not None
+    assert left.moving_metric_mask is not None
+    inside = mask_of(lesion)[tuple(slice(0, size) for size in SHAPE)]
+    for mask in (left.metric_mask, left.moving_metric_mask):
+        index = np.rint(np.linalg.inv(mask.affine) @ lesion.affine @ np.array([25, 20, 20, 1])).astype(int)[:3]
+        assert mask_of(mask)[tuple(index)] == 0
+    assert mask_of(left.moving_metric_mask).sum() >= mask_of(left.moving_metric_mask).size - inside.sum()
+
+
+def test_what_a_left_out_lesion_shows_does_not_matter() -> None:
+    import SimpleITK as sitk
+
+    found = {}
+    for left_out in (False, True):
+        values = []
+        for bright in (0.0, 40.0):
+            pair, lesion = _pair(bright=bright)
+            pair = leave_out(pair, None, lesion if left_out else None, FIRST)
+            values.append(similarity(measure_at(pair, 4.0), sitk.Transform(3, sitk.sitkIdentity)))
+        found[left_out] = abs(values[1] - values[0])
+    assert found[True] < 0.05 * found[False]
+
+
+def test_an_empty_lesion_changes_nothing() -> None:
+    pair, _ = _pair()
+    empty = _on(np.zeros(SHAPE, np.uint8))
+    assert leave_out(pair, empty, empty, FIRST) is pair
+    assert leave_out(pair, None, None, FIRST) is pair
+
+
+def test_a_lesion_that_is_all_of_the_brain_is_an_error() -> None:
+    pair, _ = _pair()
+    with pytest.raises(RegistrationError, match="nothing is left"):
+        leave_out(pair, _on(np.ones(SHAPE, np.uint8)), None, FIRST)
