@@ -33,6 +33,15 @@ _SHIPPED = "data/costs.json"
 SESSION, PAGE = "session", "page"
 
 
+class CostError(Exception):
+    """A cost model that does not know a step; no fault of a session's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = USAGE
+
+
 @dataclass(frozen=True)
 class Cost:
     """`seconds` on one processor and peak memory of a task: a constant, and a rate by a million voxels."""
@@ -61,9 +70,7 @@ class CostModel:
         name = cost_name(task, context)
         found = self.costs.get(name) or self.costs.get(name.split(":")[0])
         if found is None:
-            raise InputError(
-                f"the cost model ({self.source}) has no {name}; make it anew with bids_app calibrate", USAGE
-            )
+            raise CostError(f"the cost model ({self.source}) has no {name}; make it anew with bids_app calibrate")
         return found
 
     def seconds(self, name: str) -> float:
