@@ -1,8 +1,8 @@
 """What a step costs in seconds and memory, as a function of voxels: the model that dry runs and plans stand on.
 
 Each cost is a constant and a rate, `fixed + rate * megavoxels`, where the voxels are those of the grid that the step
-works on (`task_megavoxels`). The model that ships was fitted by `bids_app calibrate` on two cores at work with much
-else; `calibrate` writes that of another machine to `BIDS_APP_HOME/costs.json`, where dry runs find it.
+works on (`task_megavoxels`). What ships are constants, medians of 23 series on two busy cores; `bids_app calibrate`
+writes the model of a machine to `BIDS_APP_HOME/costs.json`, where dry runs find it.
 """
 
 from __future__ import annotations
