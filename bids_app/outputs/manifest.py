@@ -113,13 +113,16 @@ def record_task(output: Path, path: Path, name: str, task: TaskRecord) -> None:
         _write(path, replace(manifest, tasks={**manifest.tasks, name: task}))
 
 
-def record_table(path: Path, name: str, content: bytes | None) -> None:
-    """Set what a table has to be, or that it is gone."""
+def record_table(path: Path, name: str, content: bytes | None, known: Manifest | None = None) -> None:
+    """Set what a table has to be, or that it is gone; `known` is the manifest where it was read just now."""
+    record = None if content is None else FileRecord(name, hashlib.sha256(content).hexdigest(), len(content))
+    if known is not None and known.tables.get(name) == record:
+        return
     with _locked(path):
         manifest = read_manifest(path)
         tables = {each: file for each, file in manifest.tables.items() if each != name}
-        if content is not None:
-            tables[name] = FileRecord(name, hashlib.sha256(content).hexdigest(), len(content))
+        if record is not None:
+            tables[name] = record
         if tables != dict(manifest.tables):
             _write(path, replace(manifest, tables=tables))
 
@@ -134,7 +137,12 @@ def record_inputs(path: Path, inputs: Mapping[str, InputRecord]) -> None:
 
 
 def remove_outdated(
-    output: Path, path: Path, series: frozenset[str], reference: str, set_aside: frozenset[str] = frozenset()
+    output: Path,
+    path: Path,
+    series: frozenset[str],
+    reference: str,
+    set_aside: frozenset[str] = frozenset(),
+    known: Manifest | None = None,
 ) -> list[str]:
     """Forget, and remove the files of, every finished task that stands on something that is no longer so.
 
@@ -150,28 +158,18 @@ def remove_outdated(
     set_aside
         Series that are in the dataset and that this run was told to leave out: what stands on one of them as the
         reference is kept.
+    known
+        The manifest, where it was read just now: nothing is locked and read again where nothing is outdated.
 
     Returns
     -------
     Names of the tasks that were removed.
     """
+    if known is not None and len(_standing(known, series, reference, set_aside)) == len(known.tasks):
+        return []
     with _locked(path):
         manifest = read_manifest(path)
-        kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
-        while True:
-            keys = {name: task.key for name, task in kept.items()}
-            keys |= {f"raw:{name}": entry.sha256 for name, entry in manifest.inputs.items()}
-            valid = {
-                name: task
-                for name, task in kept.items()
-                if all(
-                    key in (reference, *set_aside) if parent == "reference" else keys.get(parent) == key
-                    for parent, key in task.parents.items()
-                )
-            }
-            if len(valid) == len(kept):
-                break
-            kept = valid
+        kept = _standing(manifest, series, reference, set_aside)
         removed = sorted(set(manifest.tasks) - set(kept))
         if removed:
             still = {file.path for task in kept.values() for file in task.files}
@@ -179,6 +177,27 @@ def remove_outdated(
             _remove(output, gone)
             _write(path, replace(manifest, tasks=kept))
     return removed
+
+
+def _standing(
+    manifest: Manifest, series: frozenset[str], reference: str, set_aside: frozenset[str]
+) -> Mapping[str, TaskRecord]:
+    """The tasks of which all that they stand on is still so."""
+    kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
+    while True:
+        keys = {name: task.key for name, task in kept.items()}
+        keys |= {f"raw:{name}": entry.sha256 for name, entry in manifest.inputs.items()}
+        valid = {
+            name: task
+            for name, task in kept.items()
+            if all(
+                key in (reference, *set_aside) if parent == "reference" else keys.get(parent) == key
+                for parent, key in task.parents.items()
+            )
+        }
+        if len(valid) == len(kept):
+            return kept
+        kept = valid
 
 
 def stamp_of(path: Path, sha256: str) -> str:

@@ -1,8 +1,8 @@
 """What a step costs in seconds and memory, as a function of voxels: the model that dry runs and plans stand on.
 
 Each cost is a constant and a rate, `fixed + rate * megavoxels`, where the voxels are those of the grid that the step
-works on (`task_megavoxels`). The model that ships was fitted by `bids_app calibrate` on two cores at work with much
-else; `calibrate` writes that of another machine to `BIDS_APP_HOME/costs.json`, where dry runs find it.
+works on (`task_megavoxels`). What ships are constants, medians of 23 series on two busy cores; `bids_app calibrate`
+writes the model of a machine to `BIDS_APP_HOME/costs.json`, where dry runs find it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ _SHIPPED = "data/costs.json"
 SESSION, PAGE = "session", "page"
 
 
+class CostError(Exception):
+    """A cost model that does not know a step; no fault of a session's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = USAGE
+
+
 @dataclass(frozen=True)
 class Cost:
     """`seconds` on one processor and peak memory of a task: a constant, and a rate by a million voxels."""
@@ -61,9 +70,7 @@ class CostModel:
         name = cost_name(task, context)
         found = self.costs.get(name) or self.costs.get(name.split(":")[0])
         if found is None:
-            raise InputError(
-                f"the cost model ({self.source}) has no {name}; make it anew with bids_app calibrate", USAGE
-            )
+            raise CostError(f"the cost model ({self.source}) has no {name}; make it anew with bids_app calibrate")
         return found
 
     def seconds(self, name: str) -> float:

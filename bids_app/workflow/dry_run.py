@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from rich.console import Console
 
 from bids_app.inputs.dataset import Dataset, Selection, walk
 from bids_app.inputs.errors import InputError
+from bids_app.inputs.reference import Reference, choose_reference
 from bids_app.inputs.series import Session
-from bids_app.outputs.manifest import InputRecord, manifest_path, read_manifest, stamp_of
+from bids_app.outputs.manifest import InputRecord, Manifest, manifest_path, read_manifest, stamp_of
 from bids_app.workflow.capacity import Totals, plan_nodes
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.costs import CostModel, find_costs
-from bids_app.workflow.estimate import Estimate, estimate
+from bids_app.workflow.estimate import Estimate, estimate, raw_sizes
 from bids_app.workflow.graph import workers
 from bids_app.workflow.plan import SessionPlan, plan_session
 
@@ -35,12 +36,11 @@ class Wanted:
 def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console: Console, wanted: Wanted) -> int:
     """Print the plan of every selected session, one after another. The exit code is 0, or 18 when nothing matches."""
     model = find_costs(context.settings, wanted.cost_model)
-    totals = Totals()
+    totals, forecast = Totals(), _Forecast(context, model)
     if wanted.as_json:
         print('{"sessions": [', end="")
     for number, session in enumerate(walk(dataset, selection)):
-        session, plan = _planned(session, context)
-        left = estimate(plan, context, model)
+        plan, left = forecast.of(session)
         totals.add(session.subject, len(plan.session.series), len(plan.session.rejected), left)
         if wanted.as_json:
             print(("," if number else "") + "\n" + json.dumps(_as_dict(session, plan, left, context)), end="")
@@ -57,8 +57,51 @@ def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console
     return 0 if totals.series else 18
 
 
-def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPlan]:
-    manifest = read_manifest(manifest_path(context.settings.output_dir, session.subject, session.session))
+@dataclass
+class _Forecast:
+    """What is left of sessions. Those of which nothing is done and whose series are alike are planned once."""
+
+    context: RunContext
+    model: CostModel
+    _alike: dict[Any, Estimate] = field(default_factory=dict)
+
+    def of(self, session: Session) -> tuple[SessionPlan, Estimate]:
+        """The plan, without tasks where a session alike was planned before, and what is left to do."""
+        rule = self.context.settings.reference
+        manifest = read_manifest(manifest_path(self.context.settings.output_dir, session.subject, session.session))
+        try:
+            if manifest.inputs or manifest.tasks or not session.series:
+                plan = plan_session(session, _known(session, manifest), manifest, self.context)
+                return plan, estimate(plan, self.context, self.model)
+            reference = choose_reference(session.series, rule)
+            kind = self._kind(session, reference)
+            if kind in self._alike:
+                left = replace(self._alike[kind], raw_sizes=raw_sizes(session.series))
+                return SessionPlan(session, reference), left
+            plan = plan_session(session, _known(session, manifest), manifest, self.context)
+            left = self._alike[kind] = estimate(plan, self.context, self.model)
+            return plan, left
+        except InputError as error:  # one session without the reference that was asked for
+            told = tuple(replace(series, rejection=str(error)) for series in session.series)
+            plan = SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
+            return plan, estimate(plan, self.context, self.model)
+
+    def _kind(self, session: Session, reference: Reference) -> Any:
+        """All that what is left of an untouched session depends on."""
+        return session.series.index(reference.series), tuple(
+            (
+                tuple(pair for pair in series.entities if pair[0] not in ("sub", "ses")),
+                series.suffix,
+                series.header,
+                series.contrast_agent,
+                self.context.extraction_for(series),
+            )
+            for series in session.series
+        )
+
+
+def _known(session: Session, manifest: Manifest) -> dict[str, InputRecord]:
+    """What an earlier run knew of the accepted files, where they are unchanged since."""
     inputs = {}
     for series in session.series:
         known = manifest.inputs.get(series.relative)
@@ -68,11 +111,7 @@ def _planned(session: Session, context: RunContext) -> tuple[Session, SessionPla
         except OSError:  # it went away since the walk: the run will say so
             known = InputRecord("", "not read yet")
         inputs[series.relative] = known
-    try:
-        return session, plan_session(session, inputs, manifest, context)
-    except InputError as error:  # one session without the reference that was asked for
-        told = tuple(replace(series, rejection=str(error)) for series in session.series)
-        return session, SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
+    return inputs
 
 
 def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunContext) -> Iterator[str]:

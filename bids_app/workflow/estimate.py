@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,10 +40,10 @@ class Estimate:
         On one processor (and one GPU where masks are made on one), one task after another.
     bytes, files
         That will be written.
-    read_bytes
-        Read by tasks: the raw images and the products of earlier tasks.
-    input_bytes
-        Of the accepted raw images.
+    read_products
+        Bytes of products that tasks read.
+    raw_reads, raw_sizes
+        How often tasks read the raw image of each series, and its bytes.
     memory_gb
         What its heaviest task declares.
     """
@@ -54,8 +54,19 @@ class Estimate:
     memory_gb: float
     steps: dict[str, StepEstimate] = field(default_factory=dict)
     files: int = 0
-    read_bytes: float = 0.0
-    input_bytes: int = 0
+    read_products: float = 0.0
+    raw_reads: tuple[int, ...] = ()
+    raw_sizes: tuple[int, ...] = ()
+
+    @property
+    def read_bytes(self) -> float:
+        """Bytes that tasks read: the raw images, some of them several times, and the products of earlier tasks."""
+        return self.read_products + sum(n * size for n, size in zip(self.raw_reads, self.raw_sizes, strict=True))
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the accepted raw images."""
+        return sum(self.raw_sizes)
 
 
 def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estimate:
@@ -63,7 +74,7 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
     todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
     steps: dict[str, StepEstimate] = {}
     sizes = {task.name: _bytes(task, plan, context) for task in plan.tasks.values()} if todo else {}
-    raw = {series.relative: _size(series) for series in plan.session.series}
+    reads = Counter(task.series.name for task in todo if any(name.startswith("raw:") for name in task.parents))
     for task in todo:
         cost, voxels = model.of(task, context), task_megavoxels(task, plan, context)
         step = steps.setdefault(task.step, StepEstimate())
@@ -78,9 +89,15 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
         max((memory_gb(task, context) for task in todo), default=0.0),
         steps,
         2 * sum(len(task.targets) for task in todo),  # each with its sidecar
-        sum(_read_bytes(task, sizes, raw) for task in todo),
-        sum(raw.values()),
+        sum(sizes.get(name, 0.0) for task in todo for name in {file.task for file in task.files.values()}),
+        tuple(reads[series.name] for series in plan.session.series),
+        raw_sizes(plan.session.series),
     )
+
+
+def raw_sizes(series: Sequence[Series]) -> tuple[int, ...]:
+    """Bytes of the series' raw images."""
+    return tuple(_size(one) for one in series)
 
 
 def _size(series: Series) -> int:
@@ -88,11 +105,6 @@ def _size(series: Series) -> int:
         return series.path.stat().st_size
     except OSError:  # it went away since the walk
         return 0
-
-
-def _read_bytes(task: Task, sizes: Mapping[str, float], raw: Mapping[str, int]) -> float:
-    of_raw = raw[task.series.relative] if any(name.startswith("raw:") for name in task.parents) else 0
-    return of_raw + sum(sizes.get(name, 0.0) for name in {file.task for file in task.files.values()})
 
 
 def _bytes(task: Task, plan: SessionPlan, context: RunContext) -> float:

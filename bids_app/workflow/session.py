@@ -21,6 +21,7 @@ from bids_app.outputs.leftovers import remove_leftovers
 from bids_app.outputs.lesions_table import write_lesions_table
 from bids_app.outputs.manifest import (
     InputRecord,
+    Manifest,
     damaged_files,
     manifest_path,
     read_manifest,
@@ -97,7 +98,7 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
     if plan.todo or plan.reference is None:
         return None
     (where.parent / "errors.txt").unlink(missing_ok=True)
-    _close(session, plan, context, where, {})
+    _close(session, plan, context, where, {}, manifest)
     return _result(session, plan, manifest.inputs, 0, ())
 
 
@@ -167,19 +168,25 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
 
 
 def _close(
-    session: Session, plan: SessionPlan, context: RunContext, where: Path, failures: Mapping[str, Failure]
+    session: Session,
+    plan: SessionPlan,
+    context: RunContext,
+    where: Path,
+    failures: Mapping[str, Failure],
+    known: Manifest | None = None,
 ) -> None:
-    """Remove what is outdated, and write the tables."""
+    """Remove what is outdated, and write the tables; `known` is the manifest where it was read just now."""
     output = context.settings.output_dir
     if plan.reference is not None:
         names = frozenset(series.name for series in (*session.series, *session.rejected))
         aside = frozenset(series.name for series in session.rejected if not series.unreadable)
-        remove_outdated(output, where, names, plan.reference.series.name, aside)
-    manifest, messages = read_manifest(where), messages_by_series(failures)
+        if remove_outdated(output, where, names, plan.reference.series.name, aside, known):
+            known = None
+    manifest, messages = known or read_manifest(where), messages_by_series(failures)
     name, content = write_series_table(plan.session, plan.reference, manifest, messages, output)
-    record_table(where, name, content)
-    record_table(where, *write_scans_table(plan.session, manifest, output))
-    record_table(where, *write_lesions_table(plan.session, manifest, output))
+    record_table(where, name, content, known)
+    record_table(where, *write_scans_table(plan.session, manifest, output), known)
+    record_table(where, *write_lesions_table(plan.session, manifest, output), known)
 
 
 def _result(

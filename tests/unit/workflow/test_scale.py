@@ -70,6 +70,8 @@ def test_the_dry_runs_of_all_shards_are_that_of_the_whole(tmp_path: Path, capfd:
         assert sum(part["total"][name] for part in parts) == whole["total"][name]  # type: ignore[index]
     assert whole["total"]["input_bytes"] == sum(path.stat().st_size for path in root.rglob("*.nii.gz"))  # type: ignore[index]
     assert whole["plan"]["sessions"] == 3000  # type: ignore[index]
+    # sessions alike are planned once: what is told of one is what is told of it alone
+    assert told("--participant-label", "017")["sessions"] == whole["sessions"][17:18]  # type: ignore[index]
     one = whole["sessions"][0]  # type: ignore[index]
     assert one["seconds_one_core"] > 0
     assert set(one["steps"]) == set(one["tasks"])
