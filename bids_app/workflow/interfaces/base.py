@@ -85,7 +85,7 @@ class StepInterface(BaseInterface):
 
     def said(self, method: str, **facts: Any) -> dict[str, Any]:
         """The sidecar's account of how a file was made."""
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content")
+        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content", "standard")
         parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
         version = self.context.versions[self.task.step]
         return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **titled(parameters), **facts}}
