@@ -29,7 +29,7 @@ from bids_app.group.voxels import foreground_cells
 from bids_app.group.weights import balance
 from bids_app.inputs.dataset import Selection
 from bids_app.outputs.landmarks import landmarks_bytes
-from bids_app.outputs.writer import write_bytes, write_if_changed
+from bids_app.outputs.writer import remove_partial_files, write_bytes, write_if_changed
 from bids_app.reports.collection_page import Collection, collection_page
 from bids_app.settings import Settings
 
@@ -96,6 +96,7 @@ def run_collection(settings: Settings, console: Console) -> None:
         if name is not None and name not in COLUMNS:
             further.append(name)
     cache = settings.output_dir / "logs" / "group"
+    remove_partial_files(cache)
     measured = foreground_cells if settings.read_voxels else None
     selection = Selection(acceptance=settings.acceptance)
     profile = gather(found, selection, cache, tuple(dict.fromkeys(further)), measured)
