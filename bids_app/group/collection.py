@@ -19,6 +19,7 @@ from bids_app.group.summaries import (
     DISTRIBUTION_COLUMNS,
     SUMMARY_COLUMNS,
     TEST_COLUMNS,
+    Count,
     counts,
     distributions,
     group_tests,
@@ -29,7 +30,7 @@ from bids_app.group.voxels import foreground_cells
 from bids_app.group.weights import balance
 from bids_app.inputs.dataset import Selection
 from bids_app.outputs.landmarks import landmarks_bytes
-from bids_app.outputs.writer import write_bytes, write_if_changed
+from bids_app.outputs.writer import remove_partial_files, write_bytes, write_if_changed
 from bids_app.reports.collection_page import Collection, collection_page
 from bids_app.settings import Settings
 
@@ -96,6 +97,7 @@ def run_collection(settings: Settings, console: Console) -> None:
         if name is not None and name not in COLUMNS:
             further.append(name)
     cache = settings.output_dir / "logs" / "group"
+    remove_partial_files(cache)
     measured = foreground_cells if settings.read_voxels else None
     selection = Selection(acceptance=settings.acceptance)
     profile = gather(found, selection, cache, tuple(dict.fromkeys(further)), measured)
@@ -103,9 +105,9 @@ def run_collection(settings: Settings, console: Console) -> None:
     shares, balanced = _weigh(account)
     for said in write_profile(profile, account.output):
         console.print(f"Note: {said}", soft_wrap=True, markup=False)
-    page = _summaries(account)
+    change = Change((), ()) if settings.profile_only else collect(found)
+    page = _summaries(account, change.orientations) | _changes(account, change)
     if not settings.profile_only:
-        page |= _changes(account, collect(found))
         page |= _shift(account)
         account.write("group_volumes.tsv", VOLUME_COLUMNS, corrected_volumes(found))
     if settings.learn_nyul:
@@ -154,10 +156,10 @@ def _weigh(account: _Account) -> tuple[dict[str, dict[str, float]], bool]:
     return {name: dict(weights.shares[name]) for name in factors}, weights.balanced
 
 
-def _summaries(account: _Account) -> dict[str, Any]:
+def _summaries(account: _Account, turned: Sequence[Count]) -> dict[str, Any]:
     profile = account.profile
     further = [name for name in (*account.settings.participant_columns, account.compared) if name]
-    counted = counts(profile, further)
+    counted = [*counts(profile, further), *turned]
     spread = distributions(profile)
     by = account.compared or "dataset"
     tested = group_tests(profile, by) if len(set(profile.column(by))) > 1 else []

@@ -56,7 +56,7 @@ def _files(output: Path) -> Iterator[Path]:
 def _ours(name: Path) -> bool:
     """Whether only the app should put a file there."""
     if name.parts[0] == "logs":
-        return name.name not in _UNLISTED
+        return name.name not in _UNLISTED and name.parts[1] != "group"  # what the group level keeps for the next time
     return name.parts[0].startswith("sub-") and "figures" not in name.parts and name.suffix != ".html"
 
 

@@ -16,6 +16,7 @@ from trees import Nifti, write_tree
 
 from bids_app.cli.main import run
 from bids_app.group.run import run_group
+from bids_app.outputs.verify import verify_output
 from bids_app.reports.collection_page import Collection, collection_page
 from bids_app.settings import Settings
 
@@ -57,7 +58,10 @@ def test_a_processed_collection_of_two_scanners(tmp_path: Path) -> None:
     assert page.count("<svg") > 5
     assert "data:image" not in page  # tables and plots of them: no image, and so no face
     assert "http" not in re.sub(r'http://www.w3.org/\S+"', "", page).replace('http-equiv="', "")
+    assert not [path for path, _ in verify_output(output)[1] if path.startswith("logs/group")]
+    (output / "logs" / "group" / ".partial-x").write_text("left by a killed run")
     assert _run(settings) == said
+    assert not (output / "logs" / "group" / ".partial-x").exists()
     assert {path.name: path.read_bytes() for path in output.glob("group_*")} == made
     assert sorted((path, path.stat().st_mtime_ns) for path in raw.rglob("*")) == before
 
