@@ -116,13 +116,10 @@ class StepInterface(BaseInterface):
 
     def said(self, method: str, **facts: Any) -> dict[str, Any]:
         """The sidecar's account of how a file was made."""
-<<<<<<< HEAD
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content", "masks")
-||||||| e704456
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content")
-=======
-        hidden = ("seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content", "standard")
->>>>>>> issue11
+        hidden = {
+            "seed", "threads", "contrast", "contrast_agent", "method", "version", "mask", "content", "masks",
+            "standard",
+        }  # fmt: skip
         parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
         version = self.context.versions[self.task.step]
         return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **titled(parameters), **facts}}
