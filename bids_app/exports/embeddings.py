@@ -111,7 +111,7 @@ def read_embeddings(folder: Path) -> tuple[list[dict[str, str]], NDArray[np.floa
             import zarr
 
             with zarr.storage.ZipStore(path, mode="r") as store:
-                group = zarr.open_group(store, mode="r")
+                group: Any = zarr.open_group(store, mode="r")
                 vectors.append(np.asarray(group["embedding"][:]))
                 rows += list(group.attrs["rows"])
     return rows, np.concatenate(vectors).astype(np.float32)
