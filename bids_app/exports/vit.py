@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _EPS = 1e-6
+#: Scores of pairs of patches that are in memory at once (256 MB); one picture of 1024 x 1024 has 200 million.
+_MOST_SCORES = 2**26
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,31 @@ class _Attention(nn.Module):
         count, height, width, channels = tokens.shape
         qkv = self.qkv(tokens).reshape(count, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # each (n, heads, h w, c / heads)
-        bias = self._bias(query, height, width)
-        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        at_once = max(1, _MOST_SCORES // (count * self.heads * width * height * width))  # rows of patches
+        found = torch.cat(
+            [
+                functional.scaled_dot_product_attention(
+                    part := query[:, :, start * width : (start + at_once) * width],
+                    key,
+                    value,
+                    attn_mask=self._bias(part, start, height, width),
+                )
+                for start in range(0, height, at_once)
+            ],
+            dim=2,
+        )
         found = found.transpose(1, 2).reshape(count, height, width, channels)
         result: Tensor = self.proj(found)
         return result
 
-    def _bias(self, query: Tensor, height: int, width: int) -> Tensor:
-        """What is added to each pair's score, (n, heads, h w, h w): the query with the row and column between them."""
-        grid = query.unflatten(2, (height, width))
-        rows = torch.einsum("nayxc,ykc->nayxk", grid, _between(self.rel_pos_h, height))
+    def _bias(self, query: Tensor, start: int, height: int, width: int) -> Tensor:
+        """What is added to each pair's score, (n, heads, queries, h w): the query with the row and column between them.
+
+        The queries are whole rows of patches, from `start` on.
+        """
+        grid = query.unflatten(2, (-1, width))
+        rows_apart = _between(self.rel_pos_h, height)[start : start + grid.shape[2]]
+        rows = torch.einsum("nayxc,ykc->nayxk", grid, rows_apart)
         columns = torch.einsum("nayxc,xkc->nayxk", grid, _between(self.rel_pos_w, width))
         return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).reshape(*query.shape[:3], height * width)
 

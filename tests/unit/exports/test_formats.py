@@ -281,3 +281,28 @@ def test_images_of_other_kinds() -> None:
         found: Any = nib.Nifti1Image.from_bytes(gzip.decompress(compact(stream.getvalue())))
         assert found.get_data_dtype() == dtype
         np.testing.assert_array_equal(np.asanyarray(found.dataobj), array)
+
+
+@pytest.mark.parametrize("words", [
+    ("slices", "--export-label", "brain", "--planes", "sagittal"),
+    ("webdataset", "--export-label", "brain"),
+    ("nnunet", "--export-label", "brain"),
+], ids=["slices", "webdataset", "nnunet"])  # fmt: skip
+def test_with_a_key_nothing_tells_who_it_is(tmp_path: Path, words: tuple[str, ...]) -> None:
+    tree = Tree.at(tmp_path)
+    planted = {"PatientName": "Zyx Quendolin", "InstitutionName": "Quendolin Hospital", "StudyDate": "1987-06-05"}
+    for subject in ("quendolin01", "quendolin02"):
+        tree.study(subject, "1987", sidecar=planted, date="1987-06-05T04:03:02")
+    assert export(tree, "--format", *words, *KEY, str(tmp_path / "key"), "--export-dir", str(tmp_path / "found")) == 0
+    for archive in (tmp_path / "found").glob("*.tar"):
+        with tarfile.open(archive) as opened:
+            opened.extractall(tmp_path / "found" / "unpacked", filter="data")
+    paths = [path for path in (tmp_path / "found").rglob("*") if path.is_file()]
+    assert len(paths) > 6
+    for path in paths:
+        content = path.read_bytes()
+        unpacked = gzip.decompress(content) if path.suffix == ".gz" else b""
+        for text in (content.lower(), unpacked.lower(), path.relative_to(tmp_path).as_posix().lower().encode()):
+            assert b"quendolin" not in text, path
+            assert b"1987" not in text, path
+            assert str(tmp_path).lower().encode() not in text, path

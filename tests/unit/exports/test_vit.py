@@ -85,6 +85,15 @@ def _in_transformers(name: str) -> str:
     return f"vision_encoder.{name}"
 
 
+def test_rows_that_are_attended_to_one_after_another_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_weights(random_weights(ImageEncoder(SMALL)), SMALL)
+    images = torch.randn(2, 3, 128, 96, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        whole = encoder(images)
+        monkeypatch.setattr("bids_app.exports.vit._MOST_SCORES", 1)
+        torch.testing.assert_close(encoder(images), whole, atol=1e-5, rtol=1e-5)
+
+
 def test_positions_are_interpolated_for_images_of_other_sizes() -> None:
     weights = random_weights(ImageEncoder(SMALL))
     rows = torch.linspace(-1, 1, SMALL.grid)[None, :, None, None].expand(weights["pos_embed"].shape)
