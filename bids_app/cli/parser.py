@@ -136,7 +136,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--brain_extraction",
         choices=BRAIN_EXTRACTIONS,
         help="brain masks: hd-bet (needs weights), synth (the network that ships), template (registration), "
-        "auto (hd-bet where its weights are at hand, synth for contrasts that it was not trained on; else template)",
+        "auto (hd-bet where its weights are at hand, for the contrasts that it was trained on; else synth)",
     )
     group.add_argument(
         "--hd-bet-weights",

@@ -135,9 +135,8 @@ def _extractions(settings: Settings, home: Path) -> tuple[Extraction, Extraction
     weights = find_hd_bet_weights(settings.hd_bet_weights, home)
     if weights is None and choice == "auto":
         reason = "no HD-BET weights are at hand"
-        log.info("brain masks: template registration (%s; `bids_app fetch hd-bet` brings them)", reason)
-        # Not synth yet: its masks are so tight at the brain's base that defacing by them cost demo heads up to 2.4 ml.
-        chosen = replace(by_template, reason=reason)
+        log.info("brain masks: synth, the network that ships (%s; `bids_app fetch hd-bet` brings them)", reason)
+        chosen = replace(by_synth, reason=reason)
         return chosen, chosen
     if weights is None:
         raise SetupError(
