@@ -14,11 +14,14 @@ demo: install
 	$(BIN)/bids_app ./$(DEMO) ./$(DEMO_OUT) group
 	@echo "Look at $(DEMO_OUT)/sub-01.html and $(DEMO_OUT)/group.html, and at the images under $(DEMO_OUT)/sub-01/anat"
 
+# two at a time: most tests keep one processor busy
+TWO_AT_A_TIME = --numprocesses=2 --dist=loadgroup
+
 test: install-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
 
 test-long: install-dev
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "slow or not slow"
 
 # builds the image and the SIF and runs them, a SLURM array and brainlife's main; tells which of these it could not
 test-containers: install-dev

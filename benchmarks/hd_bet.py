@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from cost import Cost, measured
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -39,15 +35,6 @@ LEAST_DICE = {"torch-float32": 0.9999}
 MOST_GB = {"openvino": 4.0, "torch": 6.0}
 _DICE = 0.999
 COMMAND_LINE, FOLDER = "hd-bet, file by file", "hd-bet, folder"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a way of masking all images took."""
-
-    wall_s: float
-    cpu_s: float
-    peak_gb: float
 
 
 def main() -> int:
@@ -85,7 +72,7 @@ def _compare(arguments: argparse.Namespace, work: Path) -> int:
     missed = []
     for way, commands in _ways(arguments, images, names, work).items():
         (work / way).mkdir()
-        costs[way] = _measured(commands, work)
+        costs[way] = measured(commands, work)
         dices = [_dice(work / FOLDER, work / way, name) for name in names] if way not in (FOLDER, COMMAND_LINE) else []
         known = [value for value in dices if value is not None]
         faster = [
@@ -135,61 +122,6 @@ def _mask_all(arguments: argparse.Namespace) -> int:
         mask = new_image(model.predict(image).astype(np.uint8), image.affine)
         nib.save(mask, path.parents[1] / arguments.engine / path.name.replace(".nii.gz", "_bet.nii.gz"))
     return 0
-
-
-def _measured(commands: list[list[str]], work: Path) -> Cost:
-    """Run commands one after another and say what they took together."""
-    environment = {**os.environ, "HOME": str(work)}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began, peak = time.monotonic(), 0.0
-    for command in commands:
-        process = subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.DEVNULL)
-        watch = _Memory(process.pid)
-        watch.start()
-        if process.wait() != 0:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-        watch.ended.set()
-        watch.join()
-        peak = max(peak, watch.peak_gb)
-    wall = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak)
-
-
-class _Memory(threading.Thread):
-    """Watches the memory of a process and its descendants: what they share is counted once."""
-
-    def __init__(self, process: int) -> None:
-        super().__init__(daemon=True)
-        self.process = process
-        self.peak_gb = 0.0
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.2):
-            self.peak_gb = max(self.peak_gb, sum(_memory_gb(one) for one in _family(self.process)))
-
-
-def _family(process: int) -> list[int]:
-    found, new = [process], [process]
-    while new:
-        parent = new.pop()
-        try:
-            tasks = list(Path(f"/proc/{parent}/task").iterdir())
-            children = [int(word) for task in tasks for word in (task / "children").read_text().split()]
-        except OSError:  # it has ended
-            continue
-        found += children
-        new += children
-    return found
-
-
-def _memory_gb(process: int) -> float:
-    try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0) / 1e6
 
 
 def _dice(theirs: Path, ours: Path, name: str) -> float | None:

@@ -1,0 +1,82 @@
+"""What a command costs: wall time, processor time and memory of it and all of its descendants."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way of doing something took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+
+
+def measured(commands: list[list[str]], work: Path, environment: Mapping[str, str] | None = None) -> Cost:
+    """Run commands one after another in `work`, which is their home too, and say what they took together.
+
+    Raises
+    ------
+    SystemExit
+        A command failed.
+    """
+    inherited = {**os.environ, "HOME": str(work), **(environment or {})}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began, peak = time.monotonic(), 0.0
+    for command in commands:
+        process = subprocess.Popen(command, cwd=work, env=inherited, stdout=subprocess.DEVNULL)
+        watch = _Memory(process.pid)
+        watch.start()
+        if process.wait() != 0:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        watch.ended.set()
+        watch.join()
+        peak = max(peak, watch.peak_gb)
+    wall = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak)
+
+
+class _Memory(threading.Thread):
+    """Watches the memory of a process and its descendants: what they share is counted once."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self.process = process
+        self.peak_gb = 0.0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.2):
+            self.peak_gb = max(self.peak_gb, sum(_memory_gb(one) for one in _family(self.process)))
+
+
+def _family(process: int) -> list[int]:
+    found, new = [process], [process]
+    while new:
+        parent = new.pop()
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            children = [int(word) for task in tasks for word in (task / "children").read_text().split()]
+        except OSError:  # it has ended
+            continue
+        found += children
+        new += children
+    return found
+
+
+def _memory_gb(process: int) -> float:
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0) / 1e6
