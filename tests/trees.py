@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,3 +94,8 @@ def write_tree(root: Path, files: Mapping[str, Any], described: bool = True) -> 
         else:
             path.write_text(json.dumps(content), encoding="utf-8")
     return root
+
+
+def packed(content: bytes) -> bytes:
+    """Content in gzip, the same bytes whenever it is made: names of tests are made of them."""
+    return gzip.compress(content, mtime=0)
