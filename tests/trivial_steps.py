@@ -15,7 +15,7 @@ from bids_app.workflow import run
 CONTENT = b"made by no step"
 
 
-def _nothing(step: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def nothing(step: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {role: (CONTENT, {}) for role in step.task.targets}, {}
 
 
@@ -25,7 +25,7 @@ def prepare_worker(threads: int, work: Path) -> None:
     from bids_app.workflow.interfaces import INTERFACES
 
     for interface in INTERFACES.values():
-        interface.compute = _nothing  # type: ignore[method-assign]
+        interface.compute = nothing  # type: ignore[method-assign]
 
 
 run_prepare_worker = run.prepare_worker

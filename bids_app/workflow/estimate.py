@@ -74,7 +74,7 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
     todo = [plan.tasks[name] for name in plan.tasks if name in plan.todo]
     steps: dict[str, StepEstimate] = {}
     sizes = {task.name: _bytes(task, plan, context) for task in plan.tasks.values()} if todo else {}
-    reads = Counter(task.series.name for task in todo if any(name.startswith("raw:") for name in task.parents))
+    reads = Counter(task.series.name for task in todo if _reads_raw(task))
     for task in todo:
         cost, voxels = model.of(task, context), task_megavoxels(task, plan, context)
         step = steps.setdefault(task.step, StepEstimate())
@@ -93,6 +93,11 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
         tuple(reads[series.name] for series in plan.session.series),
         raw_sizes(plan.session.series),
     )
+
+
+def _reads_raw(task: Task) -> bool:
+    """Whether a task reads the raw image; one that is given another image in its stead has its hash in the key only."""
+    return "image" not in task.files and any(name.startswith("raw:") for name in task.parents)
 
 
 def raw_sizes(series: Sequence[Series]) -> tuple[int, ...]:
