@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bids_app.inputs.errors import InputError
-from bids_app.settings import Settings
+from bids_app.settings import BRAIN_EXTRACTIONS, STEPS, Settings
 from bids_app.workflow.calibrate import Calibration, write_costs
 from bids_app.workflow.costs import FILE, Cost, Sample, find_costs, fit, read_costs
 
@@ -77,3 +77,12 @@ def test_no_cost_model(tmp_path: Path, content: str | None, code: int) -> None:
     with pytest.raises(InputError, match="cost model") as error:
         read_costs(path)
     assert error.value.code == code
+
+
+def test_what_ships_knows_every_step_and_every_way_to_a_mask() -> None:
+    costs = find_costs(Settings(Path("/data"), Path("/out"))).costs
+    tasks = set(STEPS) - {"mask", "atlas", "report"}
+    assert tasks <= set(costs)
+    ways = (set(BRAIN_EXTRACTIONS) | {"precomputed", "shared"}) - {"auto", "hd-bet"}
+    assert {f"mask:{way}" for way in ways} <= set(costs)
+    assert {f"atlas:{kind}" for kind in ("rigid", "affine", "syn")} <= set(costs)
