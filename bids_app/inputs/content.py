@@ -43,8 +43,9 @@ def check_content(series: Series) -> tuple[Any | None, str | None]:
     An image that is returned is one that `bids_app.steps.images.conform` accepts.
     """
     try:
-        if series.diffusion and series.diffusion.volumes:
-            read_image(series.path, volumes=True)  # all of them, whichever make this image
+        if series.diffusion and (series.diffusion.volumes or series.diffusion.made_of):
+            for part in series.diffusion.made_of or (series,):  # all volumes of a file, whichever make this image
+                read_image(part.path, volumes=bool(part.diffusion and part.diffusion.volumes))
             return load_series(series), None
         return read_image(series.path), None
     except (HeaderError, ImageError) as error:

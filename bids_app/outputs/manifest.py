@@ -108,6 +108,7 @@ def record_task(output: Path, path: Path, name: str, task: TaskRecord) -> None:
     with _locked(path):
         manifest = read_manifest(path)
         made = {file.path for file in task.files}
+        made |= {file.path for other, each in manifest.tasks.items() if other != name for file in each.files}
         if name in manifest.tasks:
             _remove(output, [file.path for file in manifest.tasks[name].files if file.path not in made])
         _write(path, replace(manifest, tasks={**manifest.tasks, name: task}))

@@ -81,7 +81,8 @@ PRODUCTS: dict[str, Product] = {
                               stripped=False),
     "segmentation":   Product("segment", ("native",), _SYNTH, "dseg", ("raw",), dtype="uint8"),
     "segmentation_table": Product("segment", ("native",), _SYNTH, "dseg", ("raw",), extension=".tsv"),
-    "intracranial_mask": Product("segment", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
+    # (by the step segment where the brain mask is not synth's)
+    "intracranial_mask": Product("mask", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
                                  dtype="uint8", fields={"Type": "ROI"}),
     "to_reference":   Product("coregister", ("reference",), {"from": SUFFIX, "to": REFERENCE, "mode": "image"}, "xfm",
                               ("preproc", "brain_mask"), extension=".mat"),

@@ -36,13 +36,15 @@ class Removal:
     deep: bool
 
 
-def remove_face(raw: Any, brain_mask: Image) -> Removal:
+def remove_face(raw: Any, brain_mask: Image, intracranial: Image | None = None) -> Removal:
     """Deface an image as it is stored.
 
     Parameters
     ----------
     brain_mask
         Conformed, on the grid of the conformed `raw`.
+    intracranial
+        The space inside the skull, likewise, where it is known: nothing of it is removed.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def remove_face(raw: Any, brain_mask: Image) -> Removal:
     """
     before = conform(raw)
     for deep in (False, True):
-        face = face_mask(brain_mask, deep=deep)
+        face = face_mask(brain_mask, intracranial, deep=deep)
         defaced = deface(raw, face)
         after = conform(type(defaced).from_bytes(defaced.to_bytes()))
         check = check_face(before, brain_mask, after)

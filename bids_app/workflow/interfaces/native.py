@@ -33,17 +33,23 @@ class Mask(StepInterface):
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         raw = self.raw()
         extraction = self.context.extraction_for(self.task.series)
-        mask = _extract(raw, extraction, self.context)
-        volume = round(float(images.mask_of(mask).sum()) * images.voxel_ml(mask), 2)
+        mask, inside = _extract(raw, extraction, self.context)
+        volume = _volume_ml(mask)
         if volume == 0:
             raise images.ImageError(f"{extraction.method} found no brain in it")
         said = self.said(extraction.method, Reason=extraction.reason, VolumeMilliliters=volume)
         facts = {"mask_method": extraction.method, "mask_volume_ml": volume}
-        return {"brain_mask": (images.on_raw_grid(mask, raw), said)}, facts
+        made: dict[str, Any] = {"brain_mask": (images.on_raw_grid(mask, raw), said)}
+        if inside is not None:
+            facts["intracranial_ml"] = _volume_ml(inside)
+            said = self.said(extraction.method, VolumeMilliliters=facts["intracranial_ml"])
+            made["intracranial_mask"] = (images.on_raw_grid(inside, raw), said)
+        return made, facts
 
 
 class DefaceInputSpec(StepInputSpec):
     brain_mask = File(exists=True, mandatory=True)
+    intracranial_mask = File(exists=True, desc="the space inside the skull, where the brain mask came with it")
 
 
 class Deface(StepInterface):
@@ -55,7 +61,9 @@ class Deface(StepInterface):
         from bids_app.steps.face_removal import remove_face
 
         raw = self.raw()
-        found = remove_face(raw, conformed_mask(self.inputs.brain_mask))
+        skull = self.inputs.intracranial_mask
+        inside = conformed_mask(skull) if isinstance(skull, str) else None
+        found = remove_face(raw, conformed_mask(self.inputs.brain_mask), inside)
         check = found.check
         facts = self._judged(check, found.before, found.after)
         share = round(float(images.mask_of(found.face).mean()), 4)
@@ -145,14 +153,16 @@ class Segment(StepInterface):
             name.replace(" ", "_"): round(float(counts[index]) * images.voxel_ml(found.labels), 2)
             for index, name in classes_table()[1:]
         }
-        inside = round(float(images.mask_of(found.intracranial).sum()) * images.voxel_ml(found.intracranial), 2)
+        inside = _volume_ml(found.intracranial)
         rows = ["index\tname", *(f"{index}\t{name}" for index, name in classes_table())]
         said = self.said("synth")
         made = {
             "segmentation": (images.on_raw_grid(found.labels, raw), said),
             "segmentation_table": (("\n".join(rows) + "\n").encode(), {}),
-            "intracranial_mask": (images.on_raw_grid(found.intracranial, raw), {**said, "VolumeMilliliters": inside}),
         }
+        if "intracranial_mask" in self.task.targets:
+            told = {**said, "VolumeMilliliters": inside}
+            made["intracranial_mask"] = (images.on_raw_grid(found.intracranial, raw), told)
         return made, {"intracranial_ml": inside, "tissue_ml": volume}
 
 
@@ -167,15 +177,19 @@ def _write_face_picture(path: Path, shown: tuple[Image, ...], check: Any) -> Non
     path.chmod(0o600)
 
 
-def _extract(raw: Any, extraction: Any, context: RunContext) -> Image:
-    """The brain mask of a raw image by the chosen method, conformed."""
+def _volume_ml(mask: Image) -> float:
+    return round(float(images.mask_of(mask).sum()) * images.voxel_ml(mask), 2)
+
+
+def _extract(raw: Any, extraction: Any, context: RunContext) -> tuple[Image, Image | None]:
+    """The brain mask of a raw image by the chosen method, and the intracranial one where it sees it; conformed."""
     settings = context.settings
     image = images.conform(raw)
     if extraction.method == "precomputed":
         given = images.conform(nib.load(extraction.mask))
         if not images.same_grid(given, image, tolerance_mm=0.01):
             raise images.ImageError(f"the given mask {extraction.mask.name} is on another grid")
-        return images.like(images.mask_of(given).astype(np.uint8), image)
+        return images.like(images.mask_of(given).astype(np.uint8), image), None
     if extraction.method == "hd-bet":
         from bids_app.steps.brain_mask.hd_bet import is_left_handed, load
         from bids_app.workflow.gpu import predict_on_gpu
@@ -188,11 +202,12 @@ def _extract(raw: Any, extraction: Any, context: RunContext) -> Image:
             threads=settings.omp_nthreads,
             scores=partial(predict_on_gpu, context.gpu) if context.gpu else None,
         )
-        return model.mask(image, left_handed=is_left_handed(raw))
+        return model.mask(image, left_handed=is_left_handed(raw)), None
     if extraction.method == "synth":
         from bids_app.steps.brain_mask.synth import synth_mask
 
-        return synth_mask(image, threads=settings.omp_nthreads).brain
+        seen = synth_mask(image, threads=settings.omp_nthreads)
+        return seen.brain, seen.intracranial
     from bids_app.steps.brain_mask.template import template_mask
 
-    return template_mask(image, seed=settings.random_seed, threads=settings.omp_nthreads)
+    return template_mask(image, seed=settings.random_seed, threads=settings.omp_nthreads), None

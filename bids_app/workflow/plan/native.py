@@ -18,6 +18,9 @@ def native(ledger: Ledger, series: Series) -> None:
     extraction = ledger.context.extraction_for(series)
     parameters = {**extraction.parameters(), **ledger.computing}
     made = {"brain_mask": target("brain_mask", series)}
+    skull = _sees_the_skull(ledger, series)
+    if skull:
+        made["intracranial_mask"] = target("intracranial_mask", series)
     ledger.add("mask", series, made, {**parameters, "mask": extraction.content}, raw=True)
 
     mask = {"brain_mask": ledger.file("mask", series, "brain_mask")}
@@ -25,7 +28,8 @@ def native(ledger: Ledger, series: Series) -> None:
         made = {"face_mask": target("face_mask", series), "defaced": target("defaced", series)}
         # Only where it is given, so that what passes the face check is the same with and without it.
         allowed = {"allow_face": True} if ledger.settings.allow_face else {}
-        ledger.add("deface", series, made, allowed, mask, raw=True)
+        inside = {"intracranial_mask": ledger.file("mask", series, "intracranial_mask")} if skull else {}
+        ledger.add("deface", series, made, allowed, {**mask, **inside}, raw=True)
 
     image = {"image": ledger.file("deface", series, "defaced")} if ledger.settings.deface else {}
     preproc = target("preproc", series)
@@ -76,10 +80,21 @@ def lesion(ledger: Ledger, series: Series) -> None:
 
 
 def segment(ledger: Ledger, series: Series) -> None:
-    """Tissue classes and intracranial mask, from the raw image of any contrast; only when chosen or done."""
+    """Tissue classes and, where the mask's step has none, intracranial mask, from the raw image of any contrast."""
     if "segment" not in ledger.settings.steps and task_name("segment", series, NATIVE) not in ledger.manifest.tasks:
         return
-    roles = ("segmentation", "segmentation_table", "intracranial_mask")
+    roles = ["segmentation", "segmentation_table"]
+    if not _sees_the_skull(ledger, series):
+        roles.append("intracranial_mask")
     made = {role: target(role, series) for role in roles}
     if not series.follows:
         ledger.add("segment", series, made, ledger.computing, raw=True)
+
+
+def _sees_the_skull(ledger: Ledger, series: Series) -> bool:
+    """Whether the brain mask of a series comes with an intracranial one, in this run or from an earlier one."""
+    if "mask" in ledger.settings.steps:
+        return ledger.context.extraction_for(series).method == "synth"
+    record = ledger.manifest.tasks.get(task_name("mask", series, NATIVE))
+    path = str(target("intracranial_mask", series).path)
+    return record is not None and path in {file.path for file in record.files}
