@@ -94,11 +94,25 @@ def test_thick_slices_and_a_missing_vertex(demo: Path) -> None:
     assert _dice(mask, share[:, :, :keep] > 0.5) > 0.92
 
 
-@pytest.mark.parametrize("kind", ["noise", "ball", "boxes", "upside down", "slope"])
+@pytest.mark.parametrize(
+    "kind", ["noise", "ball", "boxes", "upside down", "slope", "layers", "shell", "textured", "inserts", "halves"]
+)
 def test_what_is_no_head_gets_no_mask(demo: Path, kind: str) -> None:
     rng = np.random.default_rng(5)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (100, 110, 90)), indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    texture = ndimage.gaussian_filter(rng.normal(size=x.shape), 8)
+    layers = [
+        100.0 * ((x / a) ** 2 + (y / b) ** 2 + (z / a) ** 2 < 1) for a, b in ((0.65, 0.8), (0.5, 0.65), (0.2, 0.3))
+    ]
+    angles = np.arange(6) * np.pi / 3
+    rods = [40.0 * k * (np.hypot(x - 0.35 * np.cos(a), y - 0.35 * np.sin(a)) < 0.11) for k, a in enumerate(angles)]
     array = {
+        "layers": sum(layers) + rng.normal(0, 3, x.shape),
+        "shell": 100.0 * (radius < 0.6) + 200.0 * ((radius > 0.68) & (radius < 0.75)) + rng.normal(0, 3, x.shape),
+        "textured": (100 + 25 * texture / texture.std()) * (radius < 0.75) + rng.normal(0, 3, x.shape),
+        "inserts": (100.0 + sum(rods)) * (np.hypot(x, y) < 0.6) * (np.abs(z) < 0.8) + rng.normal(0, 3, x.shape),
+        "halves": (100.0 + 60 * (x > 0)) * (radius < 0.7) + rng.normal(0, 3, x.shape),
         "noise": rng.normal(100, 20, x.shape),
         "ball": 100.0 * (x**2 + y**2 + z**2 < 0.5) + rng.normal(0, 3, x.shape),
         "boxes": 50.0 * (np.abs(x) < 0.7) * (np.abs(y) < 0.6) * (np.abs(z) < 0.8) + 80.0 * (np.abs(x + y) < 0.2),
