@@ -15,7 +15,7 @@ demo: install
 	@echo "Look at $(DEMO_OUT)/sub-01.html and $(DEMO_OUT)/group.html, and at the images under $(DEMO_OUT)/sub-01/anat"
 
 # two at a time: most tests keep one processor busy
-TWO_AT_A_TIME = --numprocesses=2 --dist=loadgroup
+TWO_AT_A_TIME = --numprocesses=2 --dist=loadfile
 
 test: install-dev lint
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,14 @@ def shared() -> Path:
 _OF_WHOLE_RUNS = {"test_demo", "test_bids", "test_real_heads"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """What shares fixtures stays in one process: a file's tests, and those of the long runs."""
-    for item in items:
-        group = "whole runs" if item.path.stem in _OF_WHOLE_RUNS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            return "whole runs" if file.stem in _OF_WHOLE_RUNS else str(file)
+
+    return Together(config, log)
