@@ -90,7 +90,10 @@ def test_every_engine_agrees_with_float32_by_torch(
     if engine.endswith("bfloat16") and not processor_has_bfloat16():
         pytest.skip("this processor does not compute in bfloat16")
     image, mask = reference
-    assert dice(hd_bet.load(mindgrab, engine=engine, threads=2).predict(image), mask) >= 0.999
+    # The piece has 27,000 voxels, half of them of the brain, and is border all over: of bfloat16's three digits it shows
+    # more than a head does.
+    least = 0.995 if engine == "torch-bfloat16" else 0.999
+    assert dice(hd_bet.load(mindgrab, engine=engine, threads=2).predict(image), mask) >= least
 
 
 @pytest.mark.slow

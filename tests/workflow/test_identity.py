@@ -263,7 +263,8 @@ def _leaks(hospital: Hospital, output: Path) -> list[str]:
                     found.append(f"{name}: {planted[token]} ({token})")
         if b"quendolin".hex().encode() in lowered:
             found.append(f"{name}: an identifier in hexadecimal")
-        if not name.endswith(".nii.gz"):  # four bytes are among an image's voxels by chance
+        # four bytes are among an image's voxels by chance, also where it lies in an archive (looked at unpacked, too)
+        if not name.endswith((".nii.gz", ".zip", ".tar")):
             integers = [
                 (number.to_bytes(4, order), where) for number, where in numbers.items() for order in ("little", "big")
             ]
