@@ -90,8 +90,8 @@ def test_every_engine_agrees_with_float32_by_torch(
     if engine.endswith("bfloat16") and not processor_has_bfloat16():
         pytest.skip("this processor does not compute in bfloat16")
     image, mask = reference
-    # The piece has 27,000 voxels, half of them of the brain, and is border all over: of bfloat16's three digits it shows
-    # more than a head does.
+    # A piece of 27,000 voxels is border all over: it shows more of bfloat16's three digits
+    # than a head does.
     least = 0.995 if engine == "torch-bfloat16" else 0.999
     assert dice(hd_bet.load(mindgrab, engine=engine, threads=2).predict(image), mask) >= least
 
