@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bids_app.exports.raw import RawFacts
 from bids_app.exports.studies import StudySeries
+from bids_app.outputs.series_ids import numbered, series_stem
 
 #: Contrast -> MR-RATE's name of the modality in its metadata (in a series' name in small letters).
 MODALITIES: Mapping[str, str] = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "SWI": "SWI", "angio": "MRA"}
-_PLANES: Mapping[str, str] = {"axial": "axi", "sagittal": "sag", "coronal": "cor", "oblique": "obl"}
 
 
 def series_ids(
@@ -21,19 +20,16 @@ def series_ids(
     Series with the same modality, role and plane are counted in the order in which they were acquired (SeriesNumber,
     then run, then name).
     """
-    ids: dict[str, str] = {}
+    stems: dict[str, str] = {}
     refused = []
-    counts: Counter[str] = Counter()
     for one in sorted(series, key=lambda each: _acquired(each, facts)):
-        modality, plane = MODALITIES.get(one.contrast), _PLANES.get(one.row.get("plane", ""))
-        if modality is None or plane is None:
+        modality, derived = MODALITIES.get(one.contrast), facts.get(one.name, RawFacts()).derived
+        stem = modality and series_stem(modality, one.row.get("plane", ""), bool(derived))
+        if not stem:
             refused.append((one, f"MR-RATE has no {one.contrast if modality is None else 'series without a plane'}"))
             continue
-        role = "der" if facts.get(one.name, RawFacts()).derived else "raw"
-        stem = f"{modality.lower()}-{role}-{plane}"
-        counts[stem] += 1
-        ids[one.name] = stem if counts[stem] == 1 else f"{stem}-{counts[stem]}"
-    return ids, refused
+        stems[one.name] = stem
+    return dict(zip(stems, numbered(stems.values()), strict=True)), refused
 
 
 def _acquired(one: StudySeries, facts: Mapping[str, RawFacts]) -> tuple[float, int, str]:

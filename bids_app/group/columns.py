@@ -5,7 +5,6 @@ It has the fields of MR-RATE's metadata table and of the image tables of a revie
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from bids_app.inputs.acceptance import content_flags
 from bids_app.inputs.series import Header, Series
 from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.landmarks import contrast_label
+from bids_app.outputs.series_ids import numbered, series_stem
 from bids_app.outputs.sidecars import acquisition_fields
 from bids_app.steps.quality.shapes import anisotropy_class, anisotropy_ratio
 
@@ -92,7 +92,6 @@ COLUMNS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-_PLANES = {"axial": "axi", "sagittal": "sag", "coronal": "cor", "oblique": "obl"}
 _DWI = {"dwi": "dwi", "S0map": "b0", "trace": "trace", "ADC": "adc", "FA": "fa", "sbref": "sbref"}
 _MISNAMED = "not a BIDS name, or not a NIfTI file; see participant --dry-run"
 
@@ -166,17 +165,21 @@ def acquisition_cells(fields: Mapping[str, Any]) -> Row:
 
 
 def with_series_ids(rows: list[Row]) -> list[Row]:
-    """Name each series of a session by modality, origin and plane, numbered from 2 where that is there again."""
-    seen: Counter[str] = Counter()
-    for row in rows:
-        modality, plane = row.get("modality"), row.get("plane")
-        if modality is None or plane is None:
-            continue
-        origin = "der" if row.get("is_derived") else "raw"
-        name = "-".join(("mra" if modality == "angio" else str(modality).lower(), origin, _PLANES[plane]))
-        seen[name] += 1
-        row["series_id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    """Name each series of a session by modality, origin and plane, counted in the order of acquisition."""
+    stems: dict[int, str] = {}
+    for place, row in sorted(enumerate(rows), key=lambda each: _acquired(each[1])):
+        modality = "mra" if row.get("modality") == "angio" else row.get("modality")
+        stem = modality and series_stem(str(modality), str(row.get("plane")), bool(row.get("is_derived")))
+        if stem:
+            stems[place] = stem
+    for place, name in zip(stems, numbered(stems.values()), strict=True):
+        rows[place]["series_id"] = name
     return rows
+
+
+def _acquired(row: Row) -> tuple[float, str]:
+    number = row.get("series_number")
+    return (float("inf") if number is None else float(number), str(row.get("series")))
 
 
 def _told(metadata: Mapping[str, Any]) -> Row:

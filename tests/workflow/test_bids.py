@@ -81,7 +81,7 @@ def test_sidecars_say_space_and_skull(run: Run) -> None:
         if "_mask" in name:
             label = name.partition("label-")[2].partition("_")[0]
             assert sidecar["Type"] == {"brain": "Brain", "face": "Face", "intracranial": "ROI"}[label], name
-        assert "Method" in sidecar or "_space-" in name or "_desc-brain_" in name, name
+        assert "Method" in sidecar or "_space-" in name, name
 
 
 def test_images_are_finite_typed_and_on_one_grid_each(run: Run) -> None:

@@ -85,7 +85,7 @@ class Resample(_ToSpace):
             said, facts = lesion_told(lesion)
             return {"lesion_mask": (lesion, said)}, facts
         image, mask = self.in_space()
-        said = self.said("one interpolation") if self.task.space.kind != "native" else {}
+        said = self.said("one interpolation" if self.task.space.kind != "native" else "masked")
         made: dict[str, Any] = {}
         if "preproc" in targets:
             copied = self.task.space.kind == "reference" and not self._given("reference_image")
