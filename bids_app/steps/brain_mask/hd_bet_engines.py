@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -115,17 +116,19 @@ def openvino_network(network: torch.nn.Module, engine: str, patch: Shape, thread
     """The network by OpenVINO, converted in memory and compiled for patches of one size, one at a time.
 
     The graph is exported without computing anything (torch traces shapes alone). OpenVINO's frontend is called directly
-    and not by its `convert_model`, which reports each conversion over the network where its telemetry is installed.
+    and not by its `convert_model`, which would trace the network with an image of full size.
 
     Raises
     ------
     HdBetError
         OpenVINO cannot take this network.
     """
-    import openvino
     import torch
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    with _no_telemetry():
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     try:
         with unchanged_surroundings(), _quiet(), torch.no_grad():
@@ -156,6 +159,22 @@ def openvino_network(network: torch.nn.Module, engine: str, patch: Shape, thread
         return torch.stack([logits[0, 1] - logits[0, 0] for logits in results])
 
     return scores
+
+
+@contextlib.contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Nothing leaves this machine: OpenVINO tells its makers of its import where the package for that is installed.
+
+    Where it is not to be had, OpenVINO takes a stand-in that does nothing, and keeps it.
+    """
+    name = "openvino_telemetry"
+    before = {loaded: sys.modules.pop(loaded) for loaded in list(sys.modules) if loaded.split(".")[0] == name}
+    sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        sys.modules.update(before)
 
 
 @contextlib.contextmanager

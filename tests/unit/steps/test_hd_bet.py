@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -287,6 +288,25 @@ def test_openvino_gives_the_same_scores(unet: Path) -> None:
     scores = [hd_bet.Predictor(unet, engine=f"{name}-float32", mirroring=True)(data) for name in ("torch", "openvino")]
     assert scores[0].std() > 0.05
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
+
+
+def test_importing_openvino_calls_nobody(unet: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install bids_app[openvino])")
+    code = (
+        "import socket, sys\n"
+        "called = []\n"
+        "socket.socket.connect = lambda self, address: called.append(address)\n"
+        "socket.getaddrinfo = lambda *where, **more: called.append(where) or []\n"
+        "from pathlib import Path\n"
+        "from bids_app.steps.brain_mask.hd_bet import Predictor\n"
+        f"Predictor(Path({str(unet)!r}), engine='openvino-float32')\n"
+        "import openvino\n"
+        "print(called, sorted(name for name in sys.modules if name.startswith('openvino_telemetry')))\n"
+    )
+    # a name of CI's would switch OpenVINO's telemetry off by itself
+    named = {name: value for name, value in os.environ.items() if name.lower() not in ("ci", "tf_build")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=named, check=True)
+    assert done.stdout == "[] []\n"
 
 
 def test_a_network_that_openvino_cannot_take_is_said_with_what_to_do() -> None:
