@@ -128,12 +128,13 @@ def _peer(python: str, name: str, case: Case, work: Path) -> Found:
         moved = {path.name: output / f"{_stem(path)}_to_center.mat" for path in case.moving}
         return Found(cost, output / "center_to_atlas.mat", moved)
     transforms = output / "transforms"
-    moved = {path.name: _one(transforms / _stem(path), "coregistered") for path in case.moving}
-    return Found(cost, _one(transforms / _stem(case.reference), "atlas"), moved)
+    moved = {path.name: _one(transforms / _stem(path), "1_*.mat") for path in case.moving}
+    return Found(cost, _one(transforms / _stem(case.reference), "2_*.mat"), moved)
 
 
-def _one(folder: Path, step: str) -> Path:
-    (path,) = (path for path in folder.glob("*.mat") if step in path.name and "correct" not in path.name)
+def _one(folder: Path, pattern: str) -> Path:
+    """The matrix of a step: BrainLes puts its number first, 1 for co-registration, 2 for the atlas, 3 for correction."""
+    (path,) = folder.glob(pattern)
     return path
 
 

@@ -3,7 +3,7 @@
     python brainles.py ATLAS OUTPUT CENTER MOVING [MOVING ...]
 
 To be run by the interpreter of an environment of its own with `brainles-preprocessing==0.6.14`. OUTPUT gets the images
-in atlas space, and under `transforms/<name>` its matrices, `coregistered_*.mat` and `atlas_registered_*.mat`.
+in atlas space, and under `transforms/<name>` its matrices, each with the number of its step first.
 """
 
 from __future__ import annotations
