@@ -133,7 +133,7 @@ def _peer(python: str, name: str, case: Case, work: Path) -> Found:
 
 
 def _one(folder: Path, pattern: str) -> Path:
-    """The matrix of a step: BrainLes puts its number first, 1 for co-registration, 2 for the atlas, 3 for correction."""
+    """The matrix of a step: BrainLes puts its number first, 1 for co-registration, 2 for the atlas."""
     (path,) = folder.glob(pattern)
     return path
 
