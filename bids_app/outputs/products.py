@@ -63,8 +63,9 @@ _BRAIN = {"label": "brain", "desc": SUFFIX}
 _FACE = {"label": "face", "desc": SUFFIX}
 _LESION = {"label": "lesion", "desc": SUFFIX}
 _SYNTH = {"seg": "synth", "desc": SUFFIX}
-_TISSUE = {"seg": "atropos", "desc": SUFFIX}
-_FROM_TISSUE = ("preproc", "brain_mask")
+_TISSUE = {"seg": "tissue", "desc": SUFFIX}
+_VENTRICLES = {"seg": "ventricles", "desc": SUFFIX}
+_FROM_TISSUE = ("preproc", "brain_mask", "segmentation")
 #: What each volume of the stacked probability maps is, in their order; counted from 1, the labels of `tissue_dseg`.
 TISSUES = ("GM", "WM", "CSF")
 _STACK = {"LabelMap": list(TISSUES)}
@@ -100,6 +101,8 @@ PRODUCTS: dict[str, Product] = {
     "probseg":        Product("segment", ("native",), {"desc": SUFFIX}, "probseg", _FROM_TISSUE, fields=_STACK),
     "tissue_dseg":    Product("segment", ("native",), _TISSUE, "dseg", _FROM_TISSUE, dtype="uint8"),
     "tissue_table":   Product("segment", ("native",), _TISSUE, "dseg", _FROM_TISSUE, extension=".tsv"),
+    "ventricles":     Product("segment", ("native",), _VENTRICLES, "dseg", _FROM_TISSUE, dtype="uint8"),
+    "ventricles_table": Product("segment", ("native",), _VENTRICLES, "dseg", _FROM_TISSUE, extension=".tsv"),
     # (by the step segment where the brain mask is not synth's)
     "intracranial_mask": Product("mask", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
                                  dtype="uint8", fields={"Type": "ROI"}),

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from bids_app.steps.tissue.atropos import TISSUES, TissueSegmentation, segment_tissue
-from bids_app.steps.tissue.gate import TissueGateError
+from bids_app.steps.tissue.gate import TissueGateError, check_contrast, check_coverage, check_grid
+from bids_app.steps.tissue.segment import TISSUES, TissueSegmentation, segment_tissue
+from bids_app.steps.tissue.ventricles import VENTRICLES
 
-__all__ = ["TISSUES", "VERSION", "TissueGateError", "TissueSegmentation", "segment_tissue"]
+__all__ = [
+    "TISSUES",
+    "VENTRICLES",
+    "VERSION",
+    "TissueGateError",
+    "TissueSegmentation",
+    "check_contrast",
+    "check_coverage",
+    "check_grid",
+    "segment_tissue",
+]
 
-VERSION = "1"
+VERSION = "2"

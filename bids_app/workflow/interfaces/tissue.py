@@ -21,6 +21,8 @@ GATE = "tissue_gate"
 class SegmentTissueInputSpec(StepInputSpec):
     image = File(exists=True, mandatory=True)
     brain_mask = File(exists=True, mandatory=True)
+    intracranial_mask = File(exists=True, mandatory=True)
+    segmentation = File(exists=True, mandatory=True, desc="by synth")
     to_atlas = File(exists=True)
     from_atlas = File(exists=True, desc="where the transform to the atlas is not linear")
 
@@ -31,22 +33,39 @@ class SegmentTissue(StepInterface):
     input_spec = SegmentTissueInputSpec
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        from bids_app.steps.tissue import TissueGateError, segment_tissue
+        from bids_app.steps.tissue import TissueGateError
 
         try:
-            priors = self._priors()
-            image, mask = conformed(self.inputs.image), conformed_mask(self.inputs.brain_mask)
-            found = segment_tissue(image, mask, priors)
+            return self._segmented()
         except TissueGateError as error:
             log = logging.getLogger("bids_app")
             log.warning("%s: no tissue segmentation: %s", self.task.series.name, error)
             return {}, {GATE: str(error)}
+
+    def _segmented(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.brain_mask.synth import classes_table
+        from bids_app.steps.tissue import VENTRICLES, check_contrast, check_grid, segment_tissue
+
+        mask = conformed_mask(self.inputs.brain_mask)
+        check_grid(mask)
+        atlas, coverage = self._atlas(mask)
+        inside, regions = conformed_mask(self.inputs.intracranial_mask), conformed(self.inputs.segmentation)
+        names = [name for _, name in classes_table()]
+        found = segment_tissue(conformed(self.inputs.image), mask, inside, regions, names, atlas)
+        contrast = check_contrast(found.mixture)
+        volumes = [_row(name, "both", _millilitres(part)) for name, part in found.probabilities.items()]
+        for name, volume in found.ventricle_ml.items():
+            side, _, rest = name.partition(" ")
+            sided = side in ("left", "right")
+            volumes.append(_row(rest if sided else name, side if sided else "both", volume))
+        facts = {
+            "volumes": volumes, "tissue_coverage": round(coverage, 4),
+            "tissue_contrast_gm_wm": round(contrast[0], 3), "tissue_contrast_csf_gm": round(contrast[1], 3),
+        }  # fmt: skip
+        told = {"CoverageOfAtlas": facts["tissue_coverage"], "ContrastGMWM": facts["tissue_contrast_gm_wm"]}
+        mixture = {"Means": _rounded(found.mixture.means), "StandardDeviations": _rounded(found.mixture.sds)}
+        said = self.said("mixture with partial volume; priors by synth and the atlas", **told, Intensities=mixture)
         grid = stored(self.inputs.image)
-        volumes = [
-            {"method": "atropos", "structure": name, "hemisphere": "both", "volume_ml": _millilitres(part)}
-            for name, part in found.probabilities.items()
-        ]
-        said = self.said("Atropos", VolumesMilliliters={row["structure"]: row["volume_ml"] for row in volumes})
         made: dict[str, Any] = {
             f"probseg_{name.lower()}": (images.on_raw_grid(part, grid), said)
             for name, part in found.probabilities.items()
@@ -54,14 +73,18 @@ class SegmentTissue(StepInterface):
         made["probseg"] = (stacked([made[f"probseg_{name.lower()}"][0] for name in TISSUES]), said)
         made["tissue_dseg"] = (images.on_raw_grid(found.labels, grid), said)
         made["tissue_table"] = (tissue_table(), {})
-        return made, {"volumes": volumes}
+        made["ventricles"] = (images.on_raw_grid(found.ventricles, grid), said)
+        rows = ["index\tname", "0\tbackground", *(f"{n}\t{name}" for n, name in enumerate(VENTRICLES, 1))]
+        made["ventricles_table"] = (("\n".join(rows) + "\n").encode(), {})
+        return made, facts
 
-    def _priors(self) -> Any:
-        """The maps of the first atlas at the voxels of the series."""
+    def _atlas(self, mask: Image) -> tuple[dict[str, Image], float]:
+        """The maps of the first atlas at the voxels of the series, and the share of its brain that is in view."""
+        from bids_app.assets import load_space
         from bids_app.assets.tissue_maps import tissue_priors
         from bids_app.steps.registration import read_transform
         from bids_app.steps.resampling import Grid, resample
-        from bids_app.steps.tissue import TissueGateError
+        from bids_app.steps.tissue import TissueGateError, check_coverage
 
         atlas = self.context.spaces[0] if self.context.spaces else None
         if atlas is None or not isinstance(self.inputs.to_atlas, str):
@@ -69,12 +92,12 @@ class SegmentTissue(StepInterface):
         maps = tissue_priors(atlas.space, blurred=self.context.settings.atlas_registration != "syn")
         if maps is None:
             raise TissueGateError(f"no tissue maps are known for the atlas {atlas.label}")
-        if isinstance(self.inputs.from_atlas, str):
-            way = [read_transform(Path(self.inputs.from_atlas))]
-        else:
-            way = [read_transform(Path(self.inputs.to_atlas)).GetInverse()]
-        grid, threads = Grid.of(conformed_mask(self.inputs.brain_mask)), self.context.settings.omp_nthreads
-        return {name: resample(one, grid, way, threads=threads) for name, one in maps.items()}
+        there = read_transform(Path(self.inputs.to_atlas))
+        back = self.inputs.from_atlas
+        way = [read_transform(Path(back)) if isinstance(back, str) else there.GetInverse()]
+        coverage = check_coverage(mask, load_space(atlas.finest)[1], [there])
+        threads = self.context.settings.omp_nthreads
+        return {name: resample(one, Grid.of(mask), way, threads=threads) for name, one in maps.items()}, coverage
 
 
 class TissueInSpaceInputSpec(StepInputSpec):
@@ -128,6 +151,14 @@ def tissue_table() -> bytes:
     return ("\n".join(rows) + "\n").encode()
 
 
+def _row(structure: str, hemisphere: str, volume: float) -> dict[str, Any]:
+    return {"method": "tissue", "structure": structure, "hemisphere": hemisphere, "volume_ml": round(volume, 3)}
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
 def _millilitres(part: Image) -> float:
     """Volume of a tissue, partial volume counted."""
-    return round(float(images.array_of(part).sum(dtype=np.float64)) * images.voxel_ml(part), 3)
+    return float(images.array_of(part).sum(dtype=np.float64)) * images.voxel_ml(part)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from bids_app.outputs.tree import NATIVE, OutputSpace, output_uri, target
 from bids_app.steps.tissue import VERSION
 from bids_app.workflow.plan.ledger import Ledger
+from bids_app.workflow.plan.native import sees_the_skull
 from bids_app.workflow.plan.tasks import FileInput, task_name
 
 #: The variant of the step `segment` that tells grey matter, white matter and fluid apart.
@@ -18,6 +19,8 @@ TISSUE = "tissue"
 #: What it makes, native; in other spaces each is the product `space_<role>`. None of these files is made where the
 #: gate of the segmentation is closed (see `steps.tissue.gate`): what reads them must do without.
 ROLES = ("probseg_gm", "probseg_wm", "probseg_csf", "probseg", "tissue_dseg", "tissue_table")
+#: Native only.
+_MORE = ("ventricles", "ventricles_table")
 
 
 def tissue(ledger: Ledger) -> None:
@@ -26,10 +29,16 @@ def tissue(ledger: Ledger) -> None:
     name = task_name("segment", series, NATIVE, TISSUE)
     if "segment" not in ledger.settings.steps and name not in ledger.manifest.tasks:
         return
-    if not all(ledger.usable(task_name(step, series, NATIVE)) for step in ("mask", "bias")):
+    if not all(ledger.usable(task_name(step, series, NATIVE)) for step in ("mask", "bias", "segment")):
         return
-    made = {role: target(role, series) for role in ROLES}
-    files = {**ledger.moving(series), **_priors(ledger)}
+    made = {role: target(role, series) for role in (*ROLES, *_MORE)}
+    skull = "mask" if sees_the_skull(ledger, series) else "segment"
+    files = {
+        **ledger.moving(series),
+        "segmentation": ledger.file("segment", series, "segmentation"),
+        "intracranial_mask": ledger.file(skull, series, "intracranial_mask"),
+        **_priors(ledger),
+    }
     first = ledger.context.spaces[0] if ledger.context.spaces else None
     parameters = {
         "version": VERSION,
