@@ -65,7 +65,7 @@ _LESION = {"label": "lesion", "desc": SUFFIX}
 _SYNTH = {"seg": "synth", "desc": SUFFIX}
 _TISSUE = {"seg": "tissue", "desc": SUFFIX}
 _VENTRICLES = {"seg": "ventricles", "desc": SUFFIX}
-_FROM_TISSUE = ("preproc", "brain_mask", "segmentation")
+_FROM_TISSUE = ("preproc", "brain_mask", "intracranial_mask", "segmentation")
 #: What each volume of the stacked probability maps is, in their order; counted from 1, the labels of `tissue_dseg`.
 TISSUES = ("GM", "WM", "CSF")
 _STACK = {"LabelMap": list(TISSUES)}

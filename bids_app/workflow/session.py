@@ -32,6 +32,7 @@ from bids_app.outputs.manifest import (
 )
 from bids_app.outputs.scans_table import write_scans_table
 from bids_app.outputs.series_table import write_series_table
+from bids_app.outputs.volumes_table import write_volumes_table
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import (
     Failure,
@@ -188,6 +189,8 @@ def _close(
     record_table(where, name, content, known)
     record_table(where, *write_scans_table(plan.session, manifest, output), known)
     record_table(where, *write_lesions_table(plan.session, manifest, output), known)
+    for table in write_volumes_table(plan.session, plan.reference, manifest, output):
+        record_table(where, *table, known)
 
 
 def _result(

@@ -59,6 +59,7 @@ class SegmentTissue(StepInterface):
             sided = side in ("left", "right")
             volumes.append(_row(rest if sided else name, side if sided else "both", volume))
         facts = {
+            **{f"{row['structure'].lower()}_ml": row["volume_ml"] for row in volumes[: len(TISSUES)]},
             "volumes": volumes, "tissue_coverage": round(coverage, 4),
             "tissue_contrast_gm_wm": round(contrast[0], 3), "tissue_contrast_csf_gm": round(contrast[1], 3),
         }  # fmt: skip
@@ -123,7 +124,7 @@ class TissueInSpace(StepInterface):
         from bids_app.steps.resampling import Grid, resample, resample_labels
 
         if not Path(self.inputs.tissue_dseg).is_file():
-            return {}, {GATE: "it has no tissue segmentation"}
+            return {}, {}
         threads = self.context.settings.omp_nthreads
         grid, way = Grid.of(stored(self.inputs.image)), []
         if self.task.space.kind == "atlas":
