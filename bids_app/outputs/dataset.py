@@ -36,6 +36,7 @@ BIDSIGNORE = (
     "series.json",
     "*_lesions.tsv",
     "lesions.json",
+    "*_volumes.*",
     "group_*",
     "group_maps/**",
     "qc_ratings.*",
@@ -73,6 +74,8 @@ Made by bids_app {version} from the dataset named in `dataset_description.json`.
 | `*_space-<atlas>_res-<mm>_*` | on the grid of the atlas |
 | `*_desc-brain<normaliser>_*` | intensities normalised, brain only |
 | `*_label-lesion_*_mask`, `*_lesions.tsv` | lesion masks that were given, in every space; their volumes and centres |
+| `*_label-<GM, WM, CSF>_*_probseg` | how much of each voxel is grey matter, white matter, fluid (step `segment`) |
+| `*_volumes.tsv` | volumes of tissue, structures and the space inside the skull; its `.json` says what each means |
 | `*_series.tsv` | every image that was found and what became of it |
 | `*_scans.tsv` | quality of every series in numbers; `scans.json` says what each means |
 | `sub-*.html`, `group.html` | reports for the browser: pictures, numbers, what to look at |

@@ -26,7 +26,7 @@ class Measure:
     name
         As in the tables.
     group
-        image, mask, bias, registration, normalization or face.
+        image, mask, tissue, bias, registration, normalization or face.
     unit
         Empty for a number without one.
     better

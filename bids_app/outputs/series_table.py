@@ -66,6 +66,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "coregister_rotation_deg": {"Description": "Rotation against the reference.", "Units": "deg"},
     "coregister_translation_mm": {"Description": "Shift of the brain's centre against the reference.", "Units": "mm"},
     "coregister_mutual_information": {"Description": "Mattes mutual information with the reference, after."},
+    "tissue_gate": {"Description": "Why the reference has no segmentation of grey matter, white matter and fluid; n/a: "
+                    "it has one, or none was asked for."},
     "atlas_mutual_information": {"Description": "Mattes mutual information with the first atlas, after (reference)."},
 }  # fmt: skip
 
@@ -149,13 +151,15 @@ def _tasks_of(series: Series, manifest: Manifest) -> list[TaskRecord]:
 def _facts(series: Series, manifest: Manifest) -> dict[str, Any]:
     """What the steps found, by column."""
     result: dict[str, Any] = {}
+    if (tissue := manifest.tasks.get(f"segment/{series.name}/tissue")) is not None:
+        result["tissue_gate"] = tissue.facts.get("tissue_gate")  # not what stands on it has to say
     for name, task in manifest.tasks.items():
         step, of, *_ = name.split("/")
         if of != series.name:
             continue
         for key, value in task.facts.items():
             column = key if key in COLUMNS else f"{step}_{key}"
-            if column in COLUMNS:
+            if column in COLUMNS and column != "tissue_gate":
                 result.setdefault(column, value)
     return result
 

@@ -18,6 +18,7 @@ from bids_app.reports.charts import Chart
 from bids_app.reports.contents import UNREADABLE, SeriesContent, SessionContent, read_image
 from bids_app.reports.drawing import Layout, Mask
 from bids_app.reports.encoding import GREEN, ORANGE, QUALITY, SKY, lines_uri, picture_uri
+from bids_app.reports.tissue_figure import tissue_lines, why_none
 from bids_app.steps.images import Image, array_of, spacing_mm
 
 log = logging.getLogger("bids_app")
@@ -112,6 +113,7 @@ def series_figures(series: SeriesContent, images: SessionImages) -> tuple[Figure
         ("bias", "Bias field", drawing_of.bias),
         ("registration", "Alignment to the reference", drawing_of.registration),
         ("atlas", "Alignment to the atlas", drawing_of.atlas),
+        ("tissue", "Tissue and structures", drawing_of.tissue),
         ("normalization", "Normalised intensities", drawing_of.normalization),
     )
     for key, title, make in steps:
@@ -282,6 +284,27 @@ class _SeriesFigures:
             note = "An atlas was not at hand for this page: the line is the border of the reference's brain mask."
             legend = (("green", "brain mask"),)
         return Figure("atlas", "Alignment to the atlas", note, pictures=tuple(pictures), legend=legend)
+
+    def tissue(self) -> Figure | None:
+        """Borders of the tissues over the image, and why there are only those of the network's labels."""
+        mask, image = self._mask, self._corrected
+        if mask is None or image is None or mask.shape != image.shape:
+            return None
+        layout = drawing.mosaic(mask, spacing_mm(image), self.images.pixel_mm)
+        found = tissue_lines(self.series, self.images.output, layout)
+        if found is None:
+            return None
+        lines, method = found
+        what = "grey and white matter and the ventricles"
+        alt = f"Axial, coronal and sagittal slices of the {self.contrast} image with the borders of {what} ({method})."
+        picture = Picture(self._uri(self._grey(layout, image, mask)), alt, lines=lines)
+        why = why_none(self.series)
+        note = (
+            f"No grey matter, white matter and fluid by intensity: {why}. The lines are those of synth. " if why else ""
+        )
+        note += "The lines should follow the folds; the white matter's should not run through grey matter."
+        legend = (("orange", "grey matter"), ("sky", "white matter"), ("green", "ventricles"))
+        return Figure("tissue", "Tissue and structures", note, pictures=(picture,), legend=legend)
 
     def normalization(self) -> Figure | None:
         """Histograms of the normalised intensities in the brain."""

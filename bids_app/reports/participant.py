@@ -206,7 +206,7 @@ def _blocks(series: SeriesContent, figures: Iterable[Figure]) -> tuple[Block, ..
     titles = {
         "image": "Image", "mask": "Brain mask", "face": "Defacing", "bias": "Bias field",
         "registration": "Alignment to the reference", "atlas": "Alignment to the atlas",
-        "normalization": "Normalised intensities",
+        "tissue": "Tissue and structures", "normalization": "Normalised intensities",
     }  # fmt: skip
     numbers: dict[str, list[Number]] = {}
     for name, value in series.measures.items():

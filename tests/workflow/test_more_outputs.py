@@ -97,3 +97,29 @@ def test_the_profile_accounts_for_every_task_and_second(run: Run) -> None:
 
 def test_all_of_it_is_finished_work(run: Run) -> None:
     assert run.code == 0, run.text
+
+
+def test_without_an_atlas_there_is_no_tissue_and_it_is_said_why(run: Run) -> None:
+    folder = run.output / "sub-02" / "ses-1"
+    assert not list(folder.glob("anat/*probseg*"))
+    with (folder / f"{NAME}_series.tsv").open() as file:
+        reasons = {row["suffix"]: row["tissue_gate"] for row in csv.DictReader(file, delimiter="\t")}
+    assert reasons == {"T1w": "it is not aligned with an atlas", "FLAIR": "n/a"}
+    said = json.loads((folder / f"{NAME}_volumes.json").read_text())
+    assert said["NoTissueSegmentation"] == "it is not aligned with an atlas"
+    assert "no tissue segmentation: it is not aligned with an atlas" in run.text
+
+
+def test_volumes_of_structures_are_the_voxels_of_their_labels(run: Run) -> None:
+    folder = run.output / "sub-02" / "ses-1"
+    labels = nib.load(folder / "anat" / f"{NAME}_seg-synth_desc-T1w_dseg.nii.gz")
+    with (folder / "anat" / f"{NAME}_seg-synth_desc-T1w_dseg.tsv").open() as file:
+        names = {row["name"]: int(row["index"]) for row in csv.DictReader(file, delimiter="\t")}
+    with (folder / f"{NAME}_volumes.tsv").open() as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["method"] == "synth"]
+    assert len(rows) == len(names) - 1
+    voxel_ml = abs(np.linalg.det(labels.affine[:3, :3])) / 1000
+    for row in rows:
+        name = row["structure"] if row["hemisphere"] == "both" else f"{row['hemisphere']} {row['structure']}"
+        counted = (np.asarray(labels.dataobj) == names[name]).sum() * voxel_ml
+        assert float(row["volume_ml"]) == pytest.approx(counted, abs=0.006), name

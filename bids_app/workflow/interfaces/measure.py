@@ -8,7 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import File
+from nipype.interfaces.base import File, traits
 from numpy.typing import NDArray
 
 from bids_app.steps import images
@@ -21,6 +21,9 @@ class MeasureInputSpec(LesionInputSpec):
     brain_mask = File(exists=True, mandatory=True)
     biasfield = File(exists=True)
     segmentation = File(exists=True)
+    probseg_gm = traits.Str(desc="of the reference; the gate of its segmentation can leave the maps unmade")
+    probseg_wm = traits.Str()
+    probseg_csf = traits.Str()
     to_reference = File(exists=True)
     reference_image = File(exists=True)
     reference_brain_mask = File(exists=True)
@@ -61,10 +64,12 @@ class Measure(StepInterface):
         return {}, {**facts, "not_measured": measured.reasons} if measured.reasons else facts
 
     def _priors(self) -> Mapping[str, NDArray[Any]]:
-        """Maps of the tissues at the voxels of the brain: of its segmentation, else of the atlas."""
+        """Maps of the tissues at the voxels of the brain: the reference's, else of the labels, else of the atlas."""
         from bids_app.assets.tissue_maps import tissue_maps
         from bids_app.steps import quality
 
+        if maps_of := self._tissue_maps():
+            return maps_of
         if path := self._given("segmentation"):
             return _tissues_of(nib.load(path), conformed_mask(self.inputs.brain_mask))
         atlas = self._first_atlas()
@@ -75,6 +80,22 @@ class Measure(StepInterface):
             raise quality.CannotMeasureError(f"no tissue maps are known for the atlas {atlas.label}")
         mask = conformed_mask(self.inputs.brain_mask)
         return quality.carried_priors((maps.priors, self._way_to_atlas()), mask)
+
+    def _tissue_maps(self) -> dict[str, NDArray[Any]]:
+        """The reference's maps of tissue at the voxels of the brain; none where there are none."""
+        from bids_app.steps.registration import read_transform
+        from bids_app.steps.resampling import Grid, resample
+
+        paths = {tissue: getattr(self.inputs, f"probseg_{tissue}") for tissue in ("csf", "gm", "wm")}
+        if not all(isinstance(path, str) and Path(path).is_file() for path in paths.values()):
+            return {}
+        mask = conformed_mask(self.inputs.brain_mask)
+        inside, to_reference = images.mask_of(mask), self._given("to_reference")
+        way = [read_transform(Path(to_reference)).GetInverse()] if to_reference else []
+        return {
+            tissue: images.array_of(resample(conformed(path), Grid.of(mask), way))[inside]
+            for tissue, path in paths.items()
+        }
 
     def _way_to_atlas(self) -> list[Any]:
         """Transforms that a point of the series goes through to the atlas."""

@@ -6,6 +6,7 @@ from bids_app.inputs.series import Series
 from bids_app.outputs.tree import NATIVE
 from bids_app.workflow.plan.ledger import Ledger, is_map
 from bids_app.workflow.plan.tasks import FileInput, task_name
+from bids_app.workflow.plan.tissue import tissue_files
 
 
 def measure(ledger: Ledger, series: Series) -> None:
@@ -26,6 +27,8 @@ def measure(ledger: Ledger, series: Series) -> None:
             and not {name} & {*ledger.blocked, *ledger.failed}
         ):
             files[role] = ledger.file(step, of, role, space)
+    if lead is ledger.reference or "to_reference" in files:
+        files |= tissue_files(ledger, ("probseg_gm", "probseg_wm", "probseg_csf"))
     if "to_reference" in files:
         files.update(ledger.fixed(ledger.reference))
     elif lead is not ledger.reference:  # there is no way to the atlas

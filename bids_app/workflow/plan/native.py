@@ -18,7 +18,7 @@ def native(ledger: Ledger, series: Series) -> None:
     extraction = ledger.context.extraction_for(series)
     parameters = {**extraction.parameters(), **ledger.computing}
     made = {"brain_mask": target("brain_mask", series)}
-    skull = _sees_the_skull(ledger, series)
+    skull = sees_the_skull(ledger, series)
     if skull:
         made["intracranial_mask"] = target("intracranial_mask", series)
     ledger.add("mask", series, made, {**parameters, "mask": extraction.content}, raw=True)
@@ -84,14 +84,14 @@ def segment(ledger: Ledger, series: Series) -> None:
     if "segment" not in ledger.settings.steps and task_name("segment", series, NATIVE) not in ledger.manifest.tasks:
         return
     roles = ["segmentation", "segmentation_table"]
-    if not _sees_the_skull(ledger, series):
+    if not sees_the_skull(ledger, series):
         roles.append("intracranial_mask")
     made = {role: target(role, series) for role in roles}
     if not series.follows:
         ledger.add("segment", series, made, ledger.computing, raw=True)
 
 
-def _sees_the_skull(ledger: Ledger, series: Series) -> bool:
+def sees_the_skull(ledger: Ledger, series: Series) -> bool:
     """Whether the brain mask of a series comes with an intracranial one, in this run or from an earlier one."""
     if "mask" in ledger.settings.steps:
         return ledger.context.extraction_for(series).method == "synth"

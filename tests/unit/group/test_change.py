@@ -49,3 +49,22 @@ def test_volumes_are_corrected_where_the_head_is_known(output: Path) -> None:
     assert [row["series"] for row in rows] == [f"sub-{number:02d}_T1w" for number in range(7)]
     assert rows[1]["proportion"] == pytest.approx(900 / 1420)
     assert {row["residual_corrected_ml"] for row in rows} == {900.0}  # the volumes are equal: the head explains nothing
+
+
+def test_volumes_of_the_tables_are_corrected_for_the_head_by_a_line(output: Path) -> None:
+    """Grey matter grows by 0.3 ml a ml of head: the residuals are what is left, at the mean head."""
+    header = "series\tmethod\tstructure\themisphere\tvolume_ml\tintracranial_share\n"
+    for number in range(7):
+        grey = 0.3 * (1400 + 20 * number) + (5 if number == 3 else 0)
+        name = f"sub-{number:02d}"
+        rows = f"{name}_T1w\tmask\tintracranial\tboth\t1400\t1\n{name}_T1w\ttissue\tGM\tboth\t{grey}\t0.3\n"
+        rows += f"{name}_T1w\tsynth\tcortex\tleft\t250\t0.2\n"
+        (output / name / f"{name}_volumes.tsv").write_text(header + rows)
+    rows = corrected_volumes([Source("one", None, output)])
+    assert {row["measure"] for row in rows} == {"mask_volume_ml", "tissue GM", "synth cortex left"}
+    grey = [row for row in rows if row["measure"] == "tissue GM"]
+    assert (grey[0]["method"], grey[0]["structure"], grey[0]["hemisphere"]) == ("tissue", "GM", "both")
+    assert grey[0]["proportion"] == pytest.approx(0.3)
+    corrected = [row["residual_corrected_ml"] for row in grey]
+    assert corrected[3] == pytest.approx(0.3 * 1460 + 5)  # the mean head is its own
+    assert corrected[0] == corrected[6] == pytest.approx(0.3 * 1460)

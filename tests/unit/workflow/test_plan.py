@@ -13,7 +13,7 @@ from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext
 from bids_app.workflow.graph import node_name
-from bids_app.workflow.plan import SessionPlan, plan_session
+from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
 STEPS = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "measure")
 
@@ -161,7 +161,7 @@ def test_cubic_voxels_are_written_for_thick_slices_alone_with_the_series_own_mas
 def test_segmentation_is_made_when_asked_for_and_stands_on_the_raw_image_alone() -> None:
     assert "segment" not in {task.step for task in _plan(_context()).tasks.values()}
     plan = _plan(_context(steps=(*STEPS, "segment")))
-    tasks = [task for task in plan.tasks.values() if task.step == "segment"]
+    tasks = [task for task in plan.tasks.values() if task.step == "segment" and task.variant != "tissue"]
     assert len(tasks) == 3
     for task in tasks:
         assert set(task.parents) == {f"raw:{task.series.relative}"}
@@ -219,3 +219,50 @@ def test_landmarks_of_a_group_are_part_of_what_depends_on_them() -> None:
     alone = _plan(replace(_context(normalize=("nyul",)), nyul={"T1w": (0.0, 50.0, 100.0)}))
     assert alone.tasks["measure/sub-01_T1w"].parameters["standard"] == (0.0, 50.0, 100.0)
     assert alone.tasks["measure/sub-01_FLAIR"].parameters["standard"] is None
+
+
+def _tissue(plan: SessionPlan) -> dict[str, Task]:
+    return {name: task for name, task in plan.tasks.items() if task.variant == "tissue"}
+
+
+def test_tissue_is_the_reference_s_and_stands_on_its_labels_its_skull_and_the_atlas() -> None:
+    assert not _tissue(_plan(_context()))
+    plan = _plan(_context(steps=(*STEPS, "segment")))
+    found = _tissue(plan)
+    reference = "sub-01_T1w"
+    assert set(found) == {
+        f"segment/{reference}/tissue", f"resample/{reference}/reference/tissue",
+        f"resample/{reference}/MNI_res-1/tissue",
+    }  # fmt: skip
+    task = found[f"segment/{reference}/tissue"]
+    assert set(task.files) == {"image", "brain_mask", "intracranial_mask", "segmentation", "to_atlas"}
+    assert task.files["intracranial_mask"].task == f"segment/{reference}"  # a mask by template comes without
+    names = {target.path.name for target in task.targets.values()}
+    assert {f"sub-01_label-{tissue}_desc-T1w_probseg.nii.gz" for tissue in ("GM", "WM", "CSF")} <= names
+    stack = task.targets["probseg"]
+    assert stack.path.name == "sub-01_desc-T1w_probseg.nii.gz"
+    assert stack.sidecar["LabelMap"] == ["GM", "WM", "CSF"]
+    in_atlas = found[f"resample/{reference}/MNI_res-1/tissue"].targets["probseg_gm"]
+    assert in_atlas.path.name == "sub-01_space-MNI_res-1_label-GM_desc-T1w_probseg.nii.gz"
+    assert in_atlas.sidecar["Sources"][-1].endswith("from-T1w_to-MNI_mode-image_xfm.mat")
+    measured = _measured(plan)
+    assert all({"probseg_gm", "probseg_wm", "probseg_csf"} <= files for files in measured.values())
+
+
+def test_tissue_is_planned_without_an_atlas_to_say_why_there_is_none_and_not_at_all_without_a_mask() -> None:
+    without = _tissue(_plan(_context(steps=("mask", "deface", "bias", "segment"))))
+    assert "to_atlas" not in without["segment/sub-01_T1w/tissue"].files
+    failed = frozenset({"atlas/sub-01_T1w/MNI"})
+    plan = _plan(_context(steps=(*STEPS, "segment")), failed=failed)
+    assert "to_atlas" not in _tissue(plan)["segment/sub-01_T1w/tissue"].files
+    assert not _tissue(_plan(_context(steps=("segment",))))
+    lost = _plan(_context(steps=(*STEPS, "segment")), failed=frozenset({"segment/sub-01_T1w"}))
+    assert not _tissue(lost)
+    assert "probseg_gm" not in _measured(lost)["sub-01_T1w"]
+
+
+def test_another_registration_to_the_atlas_is_another_tissue() -> None:
+    kinds = ("rigid", "syn")
+    plans = [_keys(_plan(_context(steps=(*STEPS, "segment"), atlas_registration=kind))) for kind in kinds]
+    assert plans[0]["segment/sub-01_T1w/tissue"] != plans[1]["segment/sub-01_T1w/tissue"]
+    assert plans[0]["segment/sub-01_T1w"] == plans[1]["segment/sub-01_T1w"]
