@@ -191,6 +191,12 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="write a series although the face check finds a face left in it; its sidecar and the series table say so",
     )
     group.add_argument(
+        "--denoise",
+        action="store_true",
+        help="take noise out of each structural series (adaptive non-local means) after defacing, before everything "
+        "that reads its intensities",
+    )
+    group.add_argument(
         "--output-spaces",
         "--output_spaces",
         nargs="+",

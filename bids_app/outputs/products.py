@@ -75,6 +75,7 @@ PRODUCTS: dict[str, Product] = {
                               stripped=False),
     "lesion_mask":    Product("lesion", ("native",), _LESION, "mask", ("raw",), dtype="uint8",
                               fields={"Type": "Lesion"}),
+    "denoised":       Product("denoise", ("native",), {"desc": "denoised"}, SUFFIX, ("defaced",), stripped=False),
     "biasfield":      Product("bias", ("native",), {"desc": "biasfield"}, SUFFIX, ("raw", "brain_mask"),
                               stripped=False),
     "preproc":        Product("bias", ("native",), {"desc": "preproc"}, SUFFIX, ("defaced", "biasfield"),

@@ -35,6 +35,7 @@ ADVICE: Mapping[str, str] = {
     "read": "Look at the raw file: copy it again from its source, or leave the series out with a filter.",
     "mask": "Look at the raw image. A brain mask of your own can be given with --masks DIR.",
     "deface": "Look at the brain mask that the face is cut from; a better one can be given with --masks DIR.",
+    "denoise": "Look at the brain mask and the image; the step is left out without --denoise.",
     "bias": "Look at the brain mask and the image: the field is fitted inside the mask.",
     "coregister": "Look at the field of view and the masks of this series and of the reference; another reference can "
     "be named with --reference.",
@@ -250,6 +251,7 @@ def _ran(session: SessionContent) -> tuple[str, ...]:
     words = {
         "mask": f"brain masks by {', '.join(methods)}" if methods else "brain masks",
         "deface": "faces removed and checked",
+        "denoise": "noise removed",
         "bias": "bias field removed",
         "coregister": "aligned to the reference",
         "atlas": f"aligned to {', '.join(atlases)}" if atlases else "aligned to an atlas",

@@ -133,6 +133,7 @@ def step_versions() -> dict[str, str]:
     from bids_app.steps import (
         bias_field,
         deface,
+        denoise,
         face_check,
         intensity,
         lesions,
@@ -146,6 +147,7 @@ def step_versions() -> dict[str, str]:
         "mask": "1",  # the methods' own versions are part of the parameters
         "deface": f"{deface.VERSION}/{face_check.VERSION}",
         "lesion": lesions.VERSION,
+        "denoise": denoise.VERSION,
         "bias": bias_field.VERSION,
         "coregister": registration.VERSION,
         "atlas": registration.VERSION,

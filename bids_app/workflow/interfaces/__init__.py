@@ -3,7 +3,7 @@
 from bids_app.workflow.interfaces.base import StepInterface
 from bids_app.workflow.interfaces.diffusion import LesionMask, MeasureMap, SharedBias, SharedDeface, SharedMask
 from bids_app.workflow.interfaces.measure import Measure
-from bids_app.workflow.interfaces.native import Bias, Deface, Mask, Segment
+from bids_app.workflow.interfaces.native import Bias, Deface, Denoise, Mask, Segment
 from bids_app.workflow.interfaces.registration import Atlas, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
 from bids_app.workflow.plan import Task
@@ -15,6 +15,7 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "mask": Mask,
     "deface": Deface,
     "lesion": LesionMask,
+    "denoise": Denoise,
     "bias": Bias,
     "coregister": Coregister,
     "atlas": Atlas,

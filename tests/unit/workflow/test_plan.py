@@ -219,3 +219,22 @@ def test_landmarks_of_a_group_are_part_of_what_depends_on_them() -> None:
     alone = _plan(replace(_context(normalize=("nyul",)), nyul={"T1w": (0.0, 50.0, 100.0)}))
     assert alone.tasks["measure/sub-01_T1w"].parameters["standard"] == (0.0, 50.0, 100.0)
     assert alone.tasks["measure/sub-01_FLAIR"].parameters["standard"] is None
+
+
+def test_denoising_comes_between_the_face_and_the_bias_field_and_costs_nothing_where_it_is_not_asked_for() -> None:
+    steps = (*STEPS, "denoise")
+    with_step = _context(steps=steps)
+    with_step.versions["denoise"] = "1"  # type: ignore[index]
+    assert _keys(_plan(with_step)) == _keys(_plan(_context(steps=STEPS))), "without --denoise nothing is changed"
+    asked = _context(steps=steps, denoise=True)
+    asked.versions["denoise"] = "1"  # type: ignore[index]
+    plan = _plan(asked)
+    assert plan.tasks["denoise/sub-01_T1w"].files["image"].task == "deface/sub-01_T1w"
+    bias = plan.tasks["bias/sub-01_T1w"]
+    assert bias.files["image"].task == "denoise/sub-01_T1w"
+    assert bias.targets["preproc"].sidecar["Sources"] == [
+        "bids::sub-01/anat/sub-01_desc-denoised_T1w.nii.gz", "bids::sub-01/anat/sub-01_desc-biasfield_T1w.nii.gz",
+    ]  # fmt: skip
+    before = _keys(_plan(_context(steps=STEPS)))
+    same = {name.split("/")[0] for name, task in plan.tasks.items() if before.get(name) == task.key}
+    assert same == {"mask", "deface"}
