@@ -15,11 +15,12 @@ Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
 STEPS: tuple[str, ...] = (
-    "mask", "deface", "lesion", "denoise", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
+    "mask", "deface", "lesion", "denoise", "bias", "coregister", "template", "atlas", "resample", "normalize",
+    "segment", "measure",
     "report",
 )  # fmt: skip
-#: What is done when nothing else is said; `--denoise` adds its step to it.
-DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in ("segment", "denoise"))
+#: What is done when nothing else is said; `--denoise` and `--reference subject` add a step.
+DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in ("segment", "denoise", "template"))
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
 NORMALIZERS: tuple[str, ...] = (

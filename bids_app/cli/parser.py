@@ -128,8 +128,8 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reference",
         metavar="RULE",
-        help="the session's reference: auto, mr-rate (the T1w with the lowest SeriesNumber), or a filter "
-        "such as acq=mprage,suffix=T1w",
+        help="the session's reference: auto, mr-rate (the T1w with the lowest SeriesNumber), a filter such as "
+        "acq=mprage,suffix=T1w, or subject: auto, and all sessions of a participant meet in their unbiased average",
     )
     group.add_argument(
         "--brain-extraction",

@@ -104,6 +104,17 @@ PRODUCTS: dict[str, Product] = {
     # (by the step segment where the brain mask is not synth's)
     "intracranial_mask": Product("mask", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
                                  dtype="uint8", fields={"Type": "ROI"}),
+    # (of the participant, but for the transform: `workflow.individual`)
+    "template":       Product("template", ("native",), {"space": "individual", "desc": "template"}, SUFFIX, (),
+                              stripped=False),
+    "template_mask":  Product("template", ("native",), {"space": "individual", **_BRAIN}, "mask", (), dtype="uint8",
+                              fields={"Type": "Brain"}),
+    "to_template":    Product("template", ("reference",), {"from": SUFFIX, "to": "individual", "mode": "image"}, "xfm",
+                              ("preproc",), extension=".mat"),
+    "template_to_atlas": Product("atlas", ("atlas",), {"from": "individual", "to": SPACE, "mode": "image"}, "xfm",
+                              ("template", "template_mask"), extension=".mat"),
+    "atlas_to_template": Product("atlas", ("atlas",), {"from": SPACE, "to": "individual", "mode": "image"}, "xfm",
+                              ("template", "template_mask"), extension=".h5"),
     "to_reference":   Product("coregister", ("reference",), {"from": SUFFIX, "to": REFERENCE, "mode": "image"}, "xfm",
                               ("preproc", "brain_mask"), extension=".mat"),
     "to_atlas":       Product("atlas", ("atlas",), {"from": SUFFIX, "to": SPACE, "mode": "image"}, "xfm",

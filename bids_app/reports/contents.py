@@ -218,7 +218,9 @@ def standing(manifest: Manifest) -> Manifest:
         kept = {
             name: task
             for name, task in tasks.items()
-            if all(parent == "reference" or keys.get(parent) == key for parent, key in task.parents.items())
+            if all(
+                parent in ("reference", "individual") or keys.get(parent) == key for parent, key in task.parents.items()
+            )
         }
         if len(kept) == len(tasks):
             return Manifest(manifest.inputs, kept, manifest.tables)

@@ -1,6 +1,6 @@
 """A within-subject template: the rigid average of one person's heads at several visits, which favours none of them.
 
-After Reuter et al. 2012 (doi:10.1016/j.neuroimage.2012.02.084): what is done to one visit is done to all. Every visit is
+After Reuter et al. 2012 (doi:10.1016/j.neuroimage.2012.02.084): what is done to one visit is done to all. Each visit is
 interpolated once, into a space half-way between all of them, instead of leaving one as it is; the space is found from
 pairs registered in both directions, and then refined by registering each visit to their average until nothing moves.
 """
@@ -143,7 +143,7 @@ def _first_poses(visits: Mapping[str, Visit], seed: int) -> tuple[dict[str, NDAr
 def _both_ways(hub: Visit, visit: Visit, seed: int) -> NDArray[np.float64]:
     """Rigid matrix from the hub's space to the visit's: the inverse of what the swapped pair gives."""
     there = _between(hub, visit, seed)
-    back = np.linalg.inv(_between(visit, hub, seed))
+    back = np.asarray(np.linalg.inv(_between(visit, hub, seed)), dtype=np.float64)
     apart = displacement_mm(there, back, _centre(hub.brain_mask))
     if apart > _MAX_DISAGREEMENT_MM:
         raise RegistrationError(f"the two directions of its alignment differ by {apart:.1f} mm")
@@ -222,7 +222,7 @@ def _placed(pose: NDArray[np.float64], centre: NDArray[np.float64], similarity: 
 def _centre(mask: Image) -> NDArray[np.float64]:
     """Centre of a mask in LPS+ mm."""
     index = np.argwhere(mask_of(mask)).mean(axis=0)
-    return np.array([-1.0, -1.0, 1.0]) * (np.asarray(mask.affine) @ [*index, 1.0])[:3]
+    return np.asarray((np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(mask.affine) @ [*index, 1.0])[:3], dtype=np.float64)
 
 
 def _content(visit: Visit) -> str:
