@@ -35,8 +35,9 @@ def choose_reference(session_series: Sequence[Series], rule: str = "auto") -> Re
     ----------
     rule
         `auto` (and `subject`, which is about several sessions): by contrast, slice thickness, field of view and run.
-        `mr-rate`: the T1w with the lowest SeriesNumber (`auto` where there is no T1w). Else a BIDS filter such as `acq=mprage,suffix=T1w`; several matches are
-        ordered as by `auto`, an empty value means that the entity is absent.
+        `mr-rate`: the T1w with the lowest SeriesNumber (`auto` where there is no T1w). Else a BIDS filter such as
+        `acq=mprage,suffix=T1w`; several matches are ordered as by `auto`, an empty value means that the entity is
+        absent.
 
     Raises
     ------

@@ -185,8 +185,8 @@ def remove_outdated(
     -------
     Names of the tasks that were removed.
     """
-    subject = path.relative_to(output / "logs").parts[0].removeprefix("sub-")
-    individual = individual_key(read_manifest(individual_manifest(output, subject)))
+    of_subject = path.parents[1] if path.parent.name.startswith("ses-") else path.parent
+    individual = individual_key(read_manifest(of_subject / "individual" / "manifest.json"))
     if known is not None and len(_standing(known, series, reference, set_aside, individual)) == len(known.tasks):
         return []
     with _locked(path):
