@@ -39,6 +39,8 @@ ADVICE: Mapping[str, str] = {
     "bias": "Look at the brain mask and the image: the field is fitted inside the mask.",
     "coregister": "Look at the field of view and the masks of this series and of the reference; another reference can "
     "be named with --reference.",
+    "template": "Look at the field of view and the masks of the references of all sessions; a session can be left out "
+    "with a filter.",
     "atlas": "Look at the brain mask of the reference; another reference can be named with --reference.",
     "resample": "Look at the space on the disk and the memory, then run the same command again.",
     "normalize": "Look at the intensities in the brain mask; another method can be named with --normalize.",
