@@ -22,6 +22,7 @@ from bids_app.reports.contents import (
     sidecar,
 )
 from bids_app.reports.figures import Figure, SessionImages, series_figures
+from bids_app.reports.individual import template_view
 from bids_app.reports.ratings import LEVELS, Rating
 from bids_app.reports.rendering import render
 
@@ -148,6 +149,7 @@ def participant_page(
         "participant.js",
         key,
         participant=content,
+        individual=template_view(output, subject),
         sessions=sessions,
         attention=sorted((one for one in views if one.attention < 2), key=lambda one: one.attention),
         counts={name: sum(one.status == name for one in views) for name in ("done", "failed", "rejected")},
