@@ -93,6 +93,7 @@ def test_two_visits_meet_half_way_whatever_they_are_called(pair) -> None:
     assert brain == pytest.approx(4 / 3 * np.pi * 62 * 78 * 56, rel=0.02)
 
 
+@pytest.mark.slow
 def test_three_visits_of_two_contrasts_and_one_that_is_no_head() -> None:
     visits = {name: visit(motion, seed) for seed, (name, motion) in enumerate(zip("123", MOTIONS, strict=True))}
     visits["3"] = visit(MOTIONS[2], 7, contrast="T2w")
