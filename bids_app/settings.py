@@ -15,11 +15,12 @@ Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
 STEPS: tuple[str, ...] = (
-    "mask", "deface", "lesion", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
+    "mask", "deface", "lesion", "denoise", "bias", "coregister", "template", "atlas", "resample", "normalize",
+    "segment", "measure",
     "report",
 )  # fmt: skip
-#: What is done when nothing else is said.
-DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step != "segment")
+#: What is done when nothing else is said; `--denoise` and `--reference subject` add a step.
+DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in ("segment", "denoise", "template"))
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
 NORMALIZERS: tuple[str, ...] = (
@@ -64,6 +65,7 @@ class Settings:
     b_value: float | None = None
     deface: bool = True
     allow_face: bool = False
+    denoise: bool = False
     output_spaces: tuple[str, ...] = ("MNI152NLin2009aSym",)
     atlas_registration: AtlasRegistration = "rigid"
     normalize: tuple[str, ...] = ("zscore",)

@@ -128,8 +128,8 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reference",
         metavar="RULE",
-        help="the session's reference: auto, mr-rate (the T1w with the lowest SeriesNumber), or a filter "
-        "such as acq=mprage,suffix=T1w",
+        help="the session's reference: auto, mr-rate (the T1w with the lowest SeriesNumber), a filter such as "
+        "acq=mprage,suffix=T1w, or subject: auto, and all sessions of a participant meet in their unbiased average",
     )
     group.add_argument(
         "--brain-extraction",
@@ -189,6 +189,12 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--allow_face",
         action="store_true",
         help="write a series although the face check finds a face left in it; its sidecar and the series table say so",
+    )
+    group.add_argument(
+        "--denoise",
+        action="store_true",
+        help="take noise out of each structural series (adaptive non-local means) after defacing, before everything "
+        "that reads its intensities",
     )
     group.add_argument(
         "--output-spaces",

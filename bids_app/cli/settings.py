@@ -93,7 +93,16 @@ def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
     if "shard" in merged:
         merged["shard"] = _shard(merged["shard"])
     steps = set(merged.get("steps", ("default",)))
-    steps |= set(DEFAULT_STEPS) if "default" in steps else set()
+    if "default" in steps:
+        steps |= set(DEFAULT_STEPS) | ({"denoise"} if merged.get("denoise") else set())
+        steps |= {"template"} if merged.get("reference") == "subject" else set()
+    elif "denoise" in steps and not merged.get("denoise"):
+        raise UsageError("--steps denoise goes with --denoise, which the later steps need to be told, too")
+    if merged.get("reference") == "subject":
+        if merged.get("session_label"):
+            raise UsageError("--reference subject takes all sessions of a participant: leave out --session-label")
+    elif "template" in steps:
+        raise UsageError("--steps template goes with --reference subject, which the later steps need to be told, too")
     merged["steps"] = tuple(step for step in STEPS if step in steps)
     merged["output_spaces"] = [_absolute_space(one) for one in merged.get("output_spaces", Settings.output_spaces)]
     merged["also"] = [_absolute_dataset(one) for one in merged.get("also", ())]

@@ -34,9 +34,10 @@ def choose_reference(session_series: Sequence[Series], rule: str = "auto") -> Re
     Parameters
     ----------
     rule
-        `auto`: by contrast, slice thickness, field of view and run. `mr-rate`: the T1w with the lowest SeriesNumber
-        (`auto` where there is no T1w). Else a BIDS filter such as `acq=mprage,suffix=T1w`; several matches are
-        ordered as by `auto`, an empty value means that the entity is absent.
+        `auto` (and `subject`, which is about several sessions): by contrast, slice thickness, field of view and run.
+        `mr-rate`: the T1w with the lowest SeriesNumber (`auto` where there is no T1w). Else a BIDS filter such as
+        `acq=mprage,suffix=T1w`; several matches are ordered as by `auto`, an empty value means that the entity is
+        absent.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def choose_reference(session_series: Sequence[Series], rule: str = "auto") -> Re
     if not session_series:
         raise InputError("the session has no accepted series", NOTHING_MATCHES)
     ordered = _by_preference(session_series)
-    if rule == "auto":
+    if rule in ("auto", "subject"):
         best = ordered[0]
         return Reference(best, rule, tuple((one.name, _why(one, best, session_series)) for one in ordered[1:]))
     if rule == "mr-rate":
@@ -67,7 +68,7 @@ def choose_reference(session_series: Sequence[Series], rule: str = "auto") -> Re
 
 def check_rule(rule: str) -> None:
     """Raise InputError (64) for a rule that cannot be understood, whatever series there are."""
-    if rule not in ("auto", "mr-rate"):
+    if rule not in ("auto", "mr-rate", "subject"):
         _parse_filter(rule)
 
 

@@ -25,7 +25,12 @@ def remove_leftovers(output: Path, label: str) -> None:
     """Remove what is half-written of a session whose lock is held by us and in which nobody works any more."""
     data, logs = session_folders(label)
     with contextlib.suppress(OSError):  # an output that is read-only by now: the run says so elsewhere
-        for folder in (output / data, *(output / data / name for name in FOLDERS), output / logs):
+        for folder in (
+            output / data,
+            *(output / data / name for name in FOLDERS),
+            output / logs,
+            output / logs / "individual",
+        ):
             remove_partial_files(folder)
 
 

@@ -81,6 +81,25 @@ def manifest_path(output: Path, subject: str, session: str | None) -> Path:
     return output / "logs" / session_folder(subject, session) / "manifest.json"
 
 
+def individual_manifest(output: Path, subject: str) -> Path:
+    """Where that of a participant's within-subject template is."""
+    return output / "logs" / f"sub-{subject}" / "individual" / "manifest.json"
+
+
+def individual_key(manifest: Manifest) -> str:
+    """What stands for all tasks of a within-subject template."""
+    return task_key("individual", "1", {}, {name: task.key for name, task in sorted(manifest.tasks.items())})
+
+
+def forget_all(output: Path, path: Path) -> None:
+    """Remove what the tasks of a manifest made, and the tasks from it."""
+    if path.is_file():
+        with _locked(path):
+            manifest = read_manifest(path)
+            _remove(output, [file.path for task in manifest.tasks.values() for file in task.files])
+            _write(path, replace(manifest, tasks={}))
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest; one that is missing or unreadable counts as empty, so that its session is done again."""
     try:
@@ -166,11 +185,13 @@ def remove_outdated(
     -------
     Names of the tasks that were removed.
     """
-    if known is not None and len(_standing(known, series, reference, set_aside)) == len(known.tasks):
+    of_subject = path.parents[1] if path.parent.name.startswith("ses-") else path.parent
+    individual = individual_key(read_manifest(of_subject / "individual" / "manifest.json"))
+    if known is not None and len(_standing(known, series, reference, set_aside, individual)) == len(known.tasks):
         return []
     with _locked(path):
         manifest = read_manifest(path)
-        kept = _standing(manifest, series, reference, set_aside)
+        kept = _standing(manifest, series, reference, set_aside, individual)
         removed = sorted(set(manifest.tasks) - set(kept))
         if removed:
             still = {file.path for task in kept.values() for file in task.files}
@@ -181,12 +202,12 @@ def remove_outdated(
 
 
 def _standing(
-    manifest: Manifest, series: frozenset[str], reference: str, set_aside: frozenset[str]
+    manifest: Manifest, series: frozenset[str], reference: str, set_aside: frozenset[str], individual: str
 ) -> Mapping[str, TaskRecord]:
     """The tasks of which all that they stand on is still so."""
     kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
     while True:
-        keys = {name: task.key for name, task in kept.items()}
+        keys = {"individual": individual, **{name: task.key for name, task in kept.items()}}
         keys |= {f"raw:{name}": entry.sha256 for name, entry in manifest.inputs.items()}
         valid = {
             name: task

@@ -46,6 +46,7 @@ def methods_text(settings: Settings, *, extraction: str, mirroring: bool) -> str
         extraction=extraction,
         mirroring=mirroring,
         deface=settings.deface,
+        denoise=settings.denoise,
         reference=settings.reference,
         spaces=settings.public()["output_spaces"],
         mni=any(space.startswith("MNI") for space in settings.output_spaces),

@@ -19,7 +19,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bids_app.outputs.manifest import Manifest, TaskRecord, read_manifest
+from bids_app.outputs.manifest import Manifest, TaskRecord, individual_manifest, read_manifest
 from bids_app.outputs.measures import measures_of
 from bids_app.steps.images import Image
 
@@ -156,6 +156,9 @@ def page_sources(output: Path, subject: str) -> Iterator[tuple[str, bytes]]:
         yield folder.as_posix(), json.dumps(known, sort_keys=True, default=vars).encode()
         for path in (_table(output, folder), _errors(output, folder)):
             yield path.name, path.read_bytes() if path.is_file() else b""
+    template = individual_manifest(output, subject)
+    if read_manifest(template).tasks:
+        yield "individual", template.read_bytes()
     methods = output / "docs" / "methods.md"
     yield "methods", methods.read_bytes() if methods.is_file() else b""
 
@@ -218,7 +221,9 @@ def standing(manifest: Manifest) -> Manifest:
         kept = {
             name: task
             for name, task in tasks.items()
-            if all(parent == "reference" or keys.get(parent) == key for parent, key in task.parents.items())
+            if all(
+                parent in ("reference", "individual") or keys.get(parent) == key for parent, key in task.parents.items()
+            )
         }
         if len(kept) == len(tasks):
             return Manifest(manifest.inputs, kept, manifest.tables)

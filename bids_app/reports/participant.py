@@ -22,6 +22,7 @@ from bids_app.reports.contents import (
     sidecar,
 )
 from bids_app.reports.figures import Figure, SessionImages, series_figures
+from bids_app.reports.individual import template_view
 from bids_app.reports.ratings import LEVELS, Rating
 from bids_app.reports.rendering import render
 
@@ -35,9 +36,12 @@ ADVICE: Mapping[str, str] = {
     "read": "Look at the raw file: copy it again from its source, or leave the series out with a filter.",
     "mask": "Look at the raw image. A brain mask of your own can be given with --masks DIR.",
     "deface": "Look at the brain mask that the face is cut from; a better one can be given with --masks DIR.",
+    "denoise": "Look at the brain mask and the image; the step is left out without --denoise.",
     "bias": "Look at the brain mask and the image: the field is fitted inside the mask.",
     "coregister": "Look at the field of view and the masks of this series and of the reference; another reference can "
     "be named with --reference.",
+    "template": "Look at the field of view and the masks of the references of all sessions; a session can be left out "
+    "with a filter.",
     "atlas": "Look at the brain mask of the reference; another reference can be named with --reference.",
     "resample": "Look at the space on the disk and the memory, then run the same command again.",
     "normalize": "Look at the intensities in the brain mask; another method can be named with --normalize.",
@@ -145,6 +149,7 @@ def participant_page(
         "participant.js",
         key,
         participant=content,
+        individual=template_view(output, subject),
         sessions=sessions,
         attention=sorted((one for one in views if one.attention < 2), key=lambda one: one.attention),
         counts={name: sum(one.status == name for one in views) for name in ("done", "failed", "rejected")},
@@ -250,6 +255,7 @@ def _ran(session: SessionContent) -> tuple[str, ...]:
     words = {
         "mask": f"brain masks by {', '.join(methods)}" if methods else "brain masks",
         "deface": "faces removed and checked",
+        "denoise": "noise removed",
         "bias": "bias field removed",
         "coregister": "aligned to the reference",
         "atlas": f"aligned to {', '.join(atlases)}" if atlases else "aligned to an atlas",

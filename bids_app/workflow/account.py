@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -41,7 +42,7 @@ class Account:
     begun: set[str] = field(default_factory=set)
     latest: list[Session] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
-    waiting: dict[str, tuple[Session, Holder]] = field(default_factory=dict)
+    waiting: dict[str, tuple[Any, Holder]] = field(default_factory=dict)
     stopped: bool = False
 
     def walked(self, session: Session) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_app.assets import Space
@@ -81,6 +81,35 @@ class AtlasSpace:
         return self.output.spatial_reference or self.output.label
 
 
+#: The within-subject template, as a space and as what a task stands on.
+INDIVIDUAL = "individual"
+
+
+@dataclass(frozen=True)
+class IndividualSpace:
+    """The within-subject template of a participant, as the sessions see it.
+
+    Attributes
+    ----------
+    key
+        Of the tasks that made it: what a session's tasks in its space stand on.
+    image
+        The template; with the paths of the others below the output's root.
+    transforms
+        From a session's reference to the template, by the session's label.
+    atlases
+        The transforms between the template and an atlas, by the atlas' label and by role.
+    problems
+        Why a session is not part of it.
+    """
+
+    key: str
+    image: PurePosixPath
+    transforms: Mapping[str, PurePosixPath]
+    atlases: Mapping[str, Mapping[str, PurePosixPath]]
+    problems: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class RunContext:
     """Everything that a worker needs beside the session itself.
@@ -89,6 +118,8 @@ class RunContext:
     ----------
     nyul
         Standard scales for `nyul`, by contrast (`outputs.landmarks.contrast_label`).
+    individual
+        The within-subject template of the participant whose sessions are at work, if there is one.
     gpu
         Where the processes wait that predict on the GPUs (see `workflow.gpu`), if there are any.
     """
@@ -101,6 +132,7 @@ class RunContext:
     spaces: tuple[AtlasSpace, ...] = ()
     nyul: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gpu: Path | None = None
+    individual: IndividualSpace | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunContext:
         """Itself: Nipype copies the inputs of a node many times, and nothing changes a context."""
@@ -133,6 +165,7 @@ def step_versions() -> dict[str, str]:
     from bids_app.steps import (
         bias_field,
         deface,
+        denoise,
         face_check,
         intensity,
         lesions,
@@ -146,6 +179,7 @@ def step_versions() -> dict[str, str]:
         "mask": "1",  # the methods' own versions are part of the parameters
         "deface": f"{deface.VERSION}/{face_check.VERSION}",
         "lesion": lesions.VERSION,
+        "denoise": denoise.VERSION,
         "bias": bias_field.VERSION,
         "coregister": registration.VERSION,
         "atlas": registration.VERSION,

@@ -19,6 +19,7 @@ MEMORY_GB = {
     "mask": 2.0,
     "deface": 2.0,
     "lesion": 1.0,
+    "denoise": 1.5,
     "bias": 1.5,
     "coregister": 1.5,
     "atlas": 1.5,

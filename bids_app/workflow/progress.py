@@ -21,6 +21,7 @@ log = logging.getLogger("bids_app")
 DOING = {
     "mask": "brain mask",
     "deface": "defacing",
+    "denoise": "denoising",
     "bias": "bias field",
     "coregister": "co-registration",
     "atlas": "atlas registration",

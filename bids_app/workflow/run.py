@@ -35,6 +35,7 @@ from bids_app.workflow.failures import Failure, in_words, write_lost_session
 from bids_app.workflow.gpu import gpu_processes, hd_bet_loader
 from bids_app.workflow.graph import workers
 from bids_app.workflow.pages import Page, Pages, write_page
+from bids_app.workflow.participant import Participant, finished_participant, participants, run_participant
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import create_output
 from bids_app.workflow.profile import Profile
@@ -49,6 +50,20 @@ log = logging.getLogger("bids_app")
 #: the other one is gone (`outputs.lock`), and some more.
 _PATIENCE_S = STALE_S + 30
 _DATE_IN_A_LABEL = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+
+
+#: What is locked and done as a whole: a session, or with a within-subject template all of a participant.
+Visit = Session | Participant
+
+
+def sessions_of(job: Visit) -> tuple[Session, ...]:
+    """The sessions of a job."""
+    return job.sessions if isinstance(job, Participant) else (job,)
+
+
+def labels_of(job: Visit) -> list[str]:
+    """The locks of a job: of its sessions, and of what is the participant's alone."""
+    return list(dict.fromkeys([*(one.label for one in sessions_of(job)), job.label]))
 
 
 def run_participants(dataset: Dataset, selection: Selection, context: RunContext, console: Console) -> int:
@@ -79,7 +94,9 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                 _write_root_files(dataset, context, locks)
                 profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
                 run = _Run(context, work, account, progress, locks, pages, profile)
-                run.all(run.unfinished(walk(dataset, selection)))
+                sessions = walk(dataset, selection)
+                within = settings.reference == "subject"
+                run.all(run.unfinished(participants(sessions) if within else sessions))
                 if account.waiting and not account.stopped:
                     run.all(run.when_free())
                 run.all(pages.rest(_PATIENCE_S))
@@ -130,55 +147,81 @@ class _Run:
     profile: Profile | None = None
     warned: bool = False
 
-    def unfinished(self, sessions: Iterable[Session]) -> Iterator[Session]:
-        """The sessions of which something is left to do, each with its lock held; finished ones are passed over."""
-        for session in sessions:
-            self.account.walked(session)
-            self.pages.walked(session)
-            if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
-                self.warned = True
-                log.warning(
-                    "%s: a session's label that looks like a date is kept as it is; rename it if no date may leave",
-                    session.label,
-                )
-            yield from self._mine_to_do(session)
+    def unfinished(self, jobs: Iterable[Visit]) -> Iterator[Visit]:
+        """The jobs of which something is left to do, each with its locks held; finished ones are passed over."""
+        for job in jobs:
+            for session in sessions_of(job):
+                self.account.walked(session)
+                self.pages.walked(session)
+                if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
+                    self.warned = True
+                    log.warning(
+                        "%s: a session's label that looks like a date is kept as it is; rename it if no date may leave",
+                        session.label,
+                    )
+            yield from self._mine_to_do(job)
 
-    def when_free(self) -> Iterator[Session]:
+    def when_free(self) -> Iterator[Visit]:
         """The sessions that another run had, as it ends with them."""
         end = time.monotonic() + _PATIENCE_S
         while self.account.waiting:
-            for session, _ in list(self.account.waiting.values()):
-                yield from self._mine_to_do(session)
+            for job, _ in list(self.account.waiting.values()):
+                yield from self._mine_to_do(job)
             if time.monotonic() > end:
                 return
             time.sleep(0.5)
 
-    def _mine_to_do(self, session: Session) -> Iterator[Session]:
-        """The session, when this run has its lock and something is left to do."""
-        label = session.label
+    def _mine_to_do(self, job: Visit) -> Iterator[Visit]:
+        """The job, when this run has its locks and something is left to do."""
+        label = job.label
+        results: list[SessionResult] | None
         try:
-            holder = self.locks.take(label)
+            holder = self._take(job)
             if holder is not None:
-                self._wait_for(session, holder)
+                self._wait_for(job, holder)
                 return
             self.account.waiting.pop(label, None)
-            result = finished_session(session, self.context)
+            if isinstance(job, Participant):
+                results = finished_participant(job, self.context)
+            else:
+                result = finished_session(job, self.context)
+                results = None if result is None else [result]
         except OSError as error:  # the output is full or read-only
             message = f"the output cannot be written: {in_words(error)}"
-            result = SessionResult(label, failures=(Failure(label, "", "", message),))
+            results = [
+                SessionResult(one.label, failures=(Failure(one.label, "", "", message),)) for one in sessions_of(job)
+            ]
             self.account.waiting.pop(label, None)
-        if result is None:
-            self.account.running.append(label)
-            yield session
+        if results is None:
+            self.account.running += labels_of(job)
+            yield job
         else:
-            self._finished(result)
+            self._ended(job, results)
 
-    def _wait_for(self, session: Session, holder: Holder) -> None:
-        if session.label not in self.account.waiting:
+    def _take(self, job: Visit) -> Holder | None:
+        """Take the locks of a job, all or none; who has one of them."""
+        taken: list[str] = []
+        for label in labels_of(job):
+            holder = self.locks.take(label)
+            if holder is not None:
+                for one in taken:
+                    self.locks.release(one)
+                return holder
+            taken.append(label)
+        return None
+
+    def _ended(self, job: Visit, results: Iterable[SessionResult]) -> None:
+        for result in results:
+            self._finished(result)
+        if isinstance(job, Participant) and job.label not in {one.label for one in job.sessions}:
+            self.locks.release(job.label)
+
+    def _wait_for(self, job: Visit, holder: Holder) -> None:
+        if job.label not in self.account.waiting:
             self.progress.console.print(
-                f"{session.label}: {holder} works on it; it comes last", soft_wrap=True, markup=False
+                f"{job.label}: {holder} works on it; it comes last", soft_wrap=True, markup=False
             )
-        self.account.waiting[session.label] = (session, holder)
+        self.account.waiting[job.label] = (job, holder)
 
     def _finished(self, result: SessionResult) -> None:
         self.account.add(result)
@@ -188,14 +231,14 @@ class _Run:
         self.locks.release(result.label)
         self.pages.finished(result.label)
 
-    def all(self, jobs: Iterator[Session] | Iterator[Page]) -> None:
+    def all(self, jobs: Iterator[Visit] | Iterator[Page]) -> None:
         """Give sessions or pages to the workers; with fewer than processors, each runs nodes side by side.
 
         The pages of participants of whom all sessions are finished come between.
         """
         settings = self.context.settings
         size = workers(self.context)
-        first: list[Session | Page] = list(itertools.islice(jobs, size))
+        first: list[Visit | Page] = list(itertools.islice(jobs, size))
         if not first:
             return
         inner = max(1, size // len(first))
@@ -203,10 +246,11 @@ class _Run:
         work_on = partial(_work_on, context=self.context, work=self.work, nprocs=inner * settings.omp_nthreads)
         pool = Pool(min(size, len(first)), prepare, work_on)
 
-        def started() -> Iterator[Session | Page]:
+        def started() -> Iterator[Visit | Page]:
             for job in itertools.chain(first, jobs):
-                if isinstance(job, Session):
-                    self.progress.started(job.label)
+                if not isinstance(job, Page):
+                    for session in sessions_of(job):
+                        self.progress.started(session.label)
                 yield job
                 yield from self.pages.ready()
 
@@ -218,10 +262,11 @@ class _Run:
                 if isinstance(event.job, Page):
                     self._page_ended(event)
                     continue
-                result = self._result_of(event)
-                self.account.running.remove(result.label)
-                self._finished(result)
-                if result.failures and settings.stop_on_first_crash:
+                results = self._results_of(event)
+                for label in labels_of(event.job):
+                    self.account.running.remove(label)
+                self._ended(event.job, results)
+                if any(result.failures for result in results) and settings.stop_on_first_crash:
                     self.account.stopped = True
                     return
 
@@ -238,7 +283,7 @@ class _Run:
             message = in_words(event.error)
         self.account.failures.append(Failure(f"sub-{page.subject}", "", "report", message))
 
-    def _result_of(self, event: Finished | Died) -> SessionResult:
+    def _results_of(self, event: Finished | Died) -> list[SessionResult]:
         if isinstance(event, Finished) and event.error is None:
             return event.result
         label = event.job.label
@@ -247,9 +292,12 @@ class _Run:
         else:
             log.debug("%s: %s", label, "".join(getattr(event.error, "__notes__", [])))
             message = in_words(event.error)
-        remove_leftovers(self.context.settings.output_dir, label)
-        write_lost_session(event.job, message, self.context.settings, self.work)
-        return SessionResult(label, failures=(Failure(label, "", "", message),))
+        for one in labels_of(event.job):
+            remove_leftovers(self.context.settings.output_dir, one)
+        lost = sessions_of(event.job)
+        for session in lost:
+            write_lost_session(session, message, self.context.settings, self.work)
+        return [SessionResult(one.label, failures=(Failure(one.label, "", "", message),)) for one in lost]
 
 
 def _how_it_died(code: int) -> str:
@@ -262,13 +310,15 @@ def _how_it_died(code: int) -> str:
 
 
 def _work_on(
-    job: Session | Page, report: Callable[[Any], None], *, context: RunContext, work: Path, nprocs: int
-) -> SessionResult | None:
-    """In a worker: one session, or one page."""
+    job: Visit | Page, report: Callable[[Any], None], *, context: RunContext, work: Path, nprocs: int
+) -> list[SessionResult] | None:
+    """In a worker: one session, all of a participant, or one page."""
     if isinstance(job, Page):
         write_page(job, context, nprocs)
         return None
-    return run_session(job, context, work, nprocs, lambda *message: report(message))
+    if isinstance(job, Participant):
+        return run_participant(job, context, work, nprocs, lambda *message: report(message))
+    return [run_session(job, context, work, nprocs, lambda *message: report(message))]
 
 
 def prepare_worker(threads: int, work: Path) -> None:

@@ -10,6 +10,8 @@ Transforms follow ITK: they map points (LPS+ mm) of the fixed space to the movin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bids_app.steps.images import Image
 from bids_app.steps.registration.credible import judge, problem_of
 from bids_app.steps.registration.engine import load_ants, optimise
@@ -18,6 +20,9 @@ from bids_app.steps.registration.pair import MASK_MARGIN_MM, leave_out, prepare
 from bids_app.steps.registration.plan import FIRST, RETRY, Kind
 from bids_app.steps.registration.result import Registration, RegistrationError
 from bids_app.steps.registration.start import find_start
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 __all__ = [
     "VERSION",
@@ -42,6 +47,7 @@ def register(
     fixed_lesion: Image | None = None,
     moving_lesion: Image | None = None,
     margin_mm: float = MASK_MARGIN_MM,
+    start: sitk.Transform | None = None,
     seed: int = 0,
     threads: int = 1,  # noqa: ARG001 (see below)
 ) -> Registration:
@@ -58,6 +64,8 @@ def register(
         each in the world of its image, on any grid.
     margin_mm
         How far the fixed mask is dilated for the metric.
+    start
+        Where the optimiser begins; by default the best of a coarse search.
     seed, threads
         Same images and seed give the same bits, whatever `threads` says: the metric is summed on one thread, because
         with more the order of the sums, and so the result, changes from run to run.
@@ -72,9 +80,9 @@ def register(
     for attempt, plan in enumerate((FIRST, RETRY), start=1):
         pair = prepare(fixed, moving, fixed_mask, moving_mask, margin_mm, plan)
         pair = leave_out(pair, fixed_lesion, moving_lesion, plan)
-        start = find_start(pair, plan)
+        begin = find_start(pair, plan) if start is None or attempt > 1 else start
         try:
-            transform, inverse = optimise(pair, start, kind, plan, seed)
+            transform, inverse = optimise(pair, begin, kind, plan, seed)
         except RegistrationError as error:
             problem = str(error)
             continue

@@ -3,8 +3,8 @@
 from bids_app.workflow.interfaces.base import StepInterface
 from bids_app.workflow.interfaces.diffusion import LesionMask, MeasureMap, SharedBias, SharedDeface, SharedMask
 from bids_app.workflow.interfaces.measure import Measure
-from bids_app.workflow.interfaces.native import Bias, Deface, Mask, Segment
-from bids_app.workflow.interfaces.registration import Atlas, Coregister
+from bids_app.workflow.interfaces.native import Bias, Deface, Denoise, Mask, Segment
+from bids_app.workflow.interfaces.registration import Atlas, AtlasThroughTemplate, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
 from bids_app.workflow.interfaces.tissue import SegmentTissue, TissueInSpace
 from bids_app.workflow.plan import Task
@@ -17,6 +17,7 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "mask": Mask,
     "deface": Deface,
     "lesion": LesionMask,
+    "denoise": Denoise,
     "bias": Bias,
     "coregister": Coregister,
     "atlas": Atlas,
@@ -43,4 +44,6 @@ def interface_of(task: Task) -> type[StepInterface]:
         return _OF_TISSUE[task.step]
     if task.series.follows and task.step in _OF_FOLLOWERS:
         return _OF_FOLLOWERS[task.step]
+    if "through" in task.parameters:
+        return AtlasThroughTemplate
     return INTERFACES[task.step]

@@ -105,8 +105,31 @@ class Deface(StepInterface):
         record_task(output, manifest, self.task.name, TaskRecord("a face is left", self.task.parents, (), facts))
 
 
-class BiasInputSpec(LesionInputSpec):
+class DenoiseInputSpec(StepInputSpec):
     image = File(exists=True, desc="the defaced image; the raw one is taken when there is none")
+    brain_mask = File(exists=True, mandatory=True)
+
+
+class Denoise(StepInterface):
+    """The defaced image without noise; what was taken away is the difference of the two."""
+
+    input_spec = DenoiseInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.denoise import denoise
+
+        stored: Any = nib.load(self.inputs.image) if isinstance(self.inputs.image, str) else self.raw()
+        found = denoise(images.conform(stored), conformed_mask(self.inputs.brain_mask), self.task.series.contrast)
+        noise = float(f"{found.noise_sd:.4g}")
+        said = self.said(
+            "adaptive non-local means", NoiseModel=found.noise_model, NoiseSD=noise,
+            PatchRadius=list(found.patch_radius), SearchRadius=list(found.search_radius),
+        )  # fmt: skip
+        return {"denoised": (images.on_raw_grid(found.image, stored), said)}, {"noise_sd": noise}
+
+
+class BiasInputSpec(LesionInputSpec):
+    image = File(exists=True, desc="the defaced or denoised image; the raw one is taken when there is none")
     brain_mask = File(exists=True, mandatory=True)
 
 

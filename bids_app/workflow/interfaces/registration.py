@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import File
 
 from bids_app.steps import images
-from bids_app.workflow.interfaces.base import LesionInputSpec, StepInterface, conformed, conformed_mask, stored, titled
+from bids_app.workflow.interfaces.base import (
+    LesionInputSpec,
+    StepInputSpec,
+    StepInterface,
+    conformed,
+    conformed_mask,
+    stored,
+    titled,
+)
 
 
 class CoregisterInputSpec(LesionInputSpec):
@@ -36,7 +45,7 @@ class Coregister(StepInterface):
             moving_mask=conformed_mask(self.inputs.brain_mask), fixed_lesion=lesions[0], moving_lesion=lesions[1],
             **self.computing(),
         )  # fmt: skip
-        facts = _registration_facts(result)
+        facts = registration_facts(result)
         said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
         if any(lesion is not None for lesion in lesions):
             said["Method"]["LesionLeftOut"] = True
@@ -67,7 +76,7 @@ class Atlas(StepInterface):
             brain, moving, kind=self.context.settings.atlas_registration, fixed_mask=brain_mask, moving_mask=mask,
             moving_lesion=lesion, **self.computing(),
         )  # fmt: skip
-        facts = _registration_facts(result)
+        facts = registration_facts(result)
         said = self.said("ANTs, Mattes mutual information", Settings=dict(result.settings), **titled(facts))
         if lesion is not None:
             said["Method"]["LesionLeftOut"] = True
@@ -77,7 +86,46 @@ class Atlas(StepInterface):
         return made, facts
 
 
-def _registration_facts(result: Any) -> dict[str, Any]:
+class AtlasThroughTemplateInputSpec(StepInputSpec):
+    to_template = File(exists=True, mandatory=True)
+    template_to_atlas = File(exists=True, mandatory=True)
+    template_from_atlas = File(exists=True)
+
+
+class AtlasThroughTemplate(StepInterface):
+    """The reference's transform to an atlas by way of the within-subject template: composed, not searched for."""
+
+    input_spec = AtlasThroughTemplateInputSpec
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        from bids_app.steps.registration import read_transform
+
+        to_template = read_transform(Path(self.inputs.to_template))
+        said = self.said("composed: to the within-subject template, and from there")
+        made: dict[str, Any] = {
+            "to_atlas": (composed(to_template, read_transform(Path(self.inputs.template_to_atlas))), said)
+        }
+        if "from_atlas" in self.task.targets:
+            back = read_transform(Path(self.inputs.template_from_atlas))
+            made["from_atlas"] = (composed(back, to_template.GetInverse()), said)
+        return made, {}
+
+
+def composed(later: Any, first: Any) -> Any:
+    """One transform that does what `first` and then `later` do to a point; without nesting, as `.h5` wants it."""
+    import SimpleITK as sitk
+
+    parts = []
+    for one in (later, first):  # the last of a composite acts first
+        if one.GetName() == "CompositeTransform":
+            one = sitk.CompositeTransform(one)
+            parts += [one.GetNthTransform(number) for number in range(one.GetNumberOfTransforms())]
+        else:
+            parts.append(one)
+    return sitk.CompositeTransform(parts)
+
+
+def registration_facts(result: Any) -> dict[str, Any]:
     return {
         "mutual_information": round(result.similarity, 4),
         "mutual_information_before": round(result.similarity_before, 4),

@@ -22,6 +22,8 @@ class ResampleInputSpec(LesionInputSpec):
     reference_brain_mask = File(exists=True)
     to_reference = File(exists=True)
     to_atlas = File(exists=True)
+    template = File(exists=True, desc="the within-subject template: its grid is that of the space")
+    to_template = File(exists=True)
     segmentation = File(exists=True)
 
 
@@ -56,6 +58,8 @@ class _ToSpace(StepInterface):
 
         to_reference = self._given("to_reference")
         chain = [read_transform(Path(to_reference))] if to_reference else []
+        if template := self._given("template"):
+            return Grid.of(stored(template)), [read_transform(Path(self.inputs.to_template))], chain
         if self.task.space.kind == "reference":
             return Grid.of(stored(self._given("reference_image") or self.inputs.image)), [], chain
         if self.task.space.kind == "isotropic":
@@ -88,7 +92,9 @@ class Resample(_ToSpace):
         said = self.said("one interpolation" if self.task.space.kind != "native" else "masked")
         made: dict[str, Any] = {}
         if "preproc" in targets:
-            copied = self.task.space.kind == "reference" and not self._given("reference_image")
+            copied = self.task.space.kind == "reference" and not (
+                self._given("reference_image") or self._given("template")
+            )
             made["preproc"] = (Path(self.inputs.image).read_bytes(), {}) if copied else (image, said)
         if "brain" in targets:
             made["brain"] = (images.like(_inside(image, mask), image), said)

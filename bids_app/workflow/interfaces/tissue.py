@@ -107,6 +107,8 @@ class TissueInSpaceInputSpec(StepInputSpec):
     image = File(exists=True, mandatory=True)
     brain_mask = File(exists=True, mandatory=True)
     to_atlas = File(exists=True)
+    template = File(exists=True)
+    to_template = File(exists=True)
     probseg_gm = traits.Str()
     probseg_wm = traits.Str()
     probseg_csf = traits.Str()
@@ -130,6 +132,8 @@ class TissueInSpace(StepInterface):
         if self.task.space.kind == "atlas":
             atlas = next(each for each in self.context.spaces if each.output == self.task.space)
             grid, way = Grid(*space_grid(atlas.space)), [read_transform(Path(self.inputs.to_atlas))]
+        if isinstance(self.inputs.template, str):
+            grid, way = Grid.of(stored(self.inputs.template)), [read_transform(Path(self.inputs.to_template))]
         maps = {role: stored(getattr(self.inputs, role)) for role in (f"probseg_{name.lower()}" for name in TISSUES)}
         moved = {role: resample(image, grid, way, threads=threads) for role, image in maps.items()}
         made: dict[str, Any] = {role: (image, {}) for role, image in moved.items()}

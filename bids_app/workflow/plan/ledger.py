@@ -8,8 +8,8 @@ from typing import Any
 
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, Manifest, task_key
-from bids_app.outputs.tree import NATIVE, OutputSpace, Target, product_uri
-from bids_app.workflow.context import RunContext
+from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, product_uri
+from bids_app.workflow.context import INDIVIDUAL, RunContext
 from bids_app.workflow.plan.tasks import FileInput, Task, task_name
 
 
@@ -38,6 +38,11 @@ class Ledger:
         self.with_lesion = sorted(drawn_on, key=lambda name: (self.by_name[name].datatype != "dwi", name))
         uri = product_uri("preproc", reference)
         self.reference_space = OutputSpace("reference", reference.suffix, None, uri)
+        #: The within-subject template, where this session is part of it, and its transform to that.
+        self.individual = context.individual
+        self.to_template = context.individual.transforms.get(session.label) if context.individual else None
+        if self.individual is not None:
+            self.reference_space = OutputSpace("reference", INDIVIDUAL, None, output_uri(self.individual.image))
         self.tasks: dict[str, Task] = {}
         self.blocked: dict[str, str] = {}
         self.computing = {"seed": self.settings.random_seed, "threads": self.settings.omp_nthreads}
@@ -63,6 +68,8 @@ class Ledger:
                 parents[file.task] = self.tasks[file.task].key
                 if file.task in self.blocked:
                     self.blocked[name] = self.blocked[file.task]
+            elif file.task == INDIVIDUAL and self.individual is not None:
+                parents[INDIVIDUAL] = self.individual.key
             else:
                 self.blocked[name] = file.task
         if space.is_shared or step in ("coregister", "measure"):
@@ -106,6 +113,9 @@ class Ledger:
                 files["to_reference"] = self.file("coregister", lead, "to_reference")
         if space.kind != "native" and self.settings.deface:
             files["face_mask"] = self.file("deface", series, "face_mask")
+        if space.kind == "reference" and self.individual is not None and self.to_template is not None:
+            files["template"] = FileInput(INDIVIDUAL, "image", self.individual.image)
+            files["to_template"] = FileInput(INDIVIDUAL, "to_template", self.to_template)
         if space.kind == "atlas":
             files["to_atlas"] = self.file("atlas", self.reference, "to_atlas", space)
         return files

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.tree import NATIVE, product_uri, raw_uris, target
 from bids_app.workflow.plan.ledger import Ledger
-from bids_app.workflow.plan.tasks import task_name
+from bids_app.workflow.plan.tasks import FileInput, task_name
 
 
 def native(ledger: Ledger, series: Series) -> None:
@@ -32,13 +33,27 @@ def native(ledger: Ledger, series: Series) -> None:
         ledger.add("deface", series, made, allowed, {**mask, **inside}, raw=True)
 
     image = {"image": ledger.file("deface", series, "defaced")} if ledger.settings.deface else {}
+    sources = [product_uri("defaced", series)] if ledger.settings.deface else raw_uris(series)
+    if ledger.settings.denoise and series.diffusion is None:  # see `denoise`
+        denoise(ledger, series, {**mask, **image}, sources)
+        image = {"image": ledger.file("denoise", series, "denoised")}
+        sources = [product_uri("denoised", series)]
     preproc = target("preproc", series)
-    if not ledger.settings.deface:
-        biasfield = product_uri("biasfield", series)
-        preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [*raw_uris(series), biasfield]})
+    preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [*sources, product_uri("biasfield", series)]})
     made = {"biasfield": target("biasfield", series), "preproc": preproc}
     parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **ledger.computing}
     ledger.add("bias", series, made, parameters, {**mask, **image, **ledger.lesion(series, at_once=True)}, raw=True)
+
+
+def denoise(ledger: Ledger, series: Series, files: Mapping[str, FileInput], sources: list[str]) -> None:
+    """The defaced image without noise, for everything that follows; the mask and the face were found in the raw one.
+
+    No image of a diffusion group: an ADC is a ratio of two of them, which must be filtered alike or not at all, and
+    their noise is best told from signal in all directions of the acquisition, before they are averaged.
+    """
+    made = target("denoised", series)
+    made = replace(made, sidecar={**made.sidecar, "Sources": sources})
+    ledger.add("denoise", series, {"denoised": made}, {"contrast": series.contrast}, files, raw=True)
 
 
 def _follow(ledger: Ledger, series: Series) -> None:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.tree import NATIVE, OutputSpace, Target, target
-from bids_app.workflow.context import AtlasSpace
+from bids_app.workflow.context import INDIVIDUAL, AtlasSpace
 from bids_app.workflow.plan.ledger import Ledger, is_map
 from bids_app.workflow.plan.tasks import FileInput
 
@@ -40,6 +40,13 @@ def atlas(ledger: Ledger, atlas: AtlasSpace) -> None:
         targets["from_atlas"] = _between(back, atlas.uri, ledger.uri(ledger.reference))
     parameters = {"kind": kind, "atlas": atlas.label, "content": atlas.content, **ledger.computing}
     files = {**ledger.moving(ledger.reference), **ledger.lesion(ledger.reference)}
+    if ledger.individual is not None:
+        found = ledger.individual.atlases.get(atlas.label)
+        if found is None or ledger.to_template is None:
+            return
+        parameters = {"kind": kind, "atlas": atlas.label, "through": INDIVIDUAL}
+        files = {f"template_{role}": FileInput(INDIVIDUAL, role, path) for role, path in found.items()}
+        files["to_template"] = FileInput(INDIVIDUAL, "to_template", ledger.to_template)
     ledger.add("atlas", ledger.reference, targets, parameters, files, atlas.output)
 
 
@@ -49,10 +56,12 @@ def spaces(ledger: Ledger, series: Series) -> list[OutputSpace]:
     result = [NATIVE]
     if _wants_cubes(series, ledger.settings.isotropic):
         result.append(_isotropic(series, ledger.settings.isotropic_mm))
-    if "coregister" in done:
+    placed = ledger.individual is None or ledger.to_template is not None
+    if "coregister" in done and placed:
         result.append(ledger.reference_space)
-    if "atlas" in done:
-        result += [atlas.output for atlas in ledger.context.spaces]
+    if "atlas" in done and placed:
+        known = ledger.individual.atlases if ledger.individual else None
+        result += [atlas.output for atlas in ledger.context.spaces if known is None or atlas.label in known]
     return result
 
 
@@ -130,4 +139,4 @@ def _between(made: Target, moving: str, fixed: str) -> Target:
 
 def _transforms(files: Mapping[str, FileInput]) -> tuple[PurePosixPath, ...]:
     """The transforms from an output space back to a series, in the order in which a point goes through them."""
-    return tuple(files[role].path for role in ("to_atlas", "to_reference") if role in files)
+    return tuple(files[role].path for role in ("to_atlas", "to_template", "to_reference") if role in files)

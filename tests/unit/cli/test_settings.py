@@ -261,7 +261,7 @@ def test_memory_is_a_positive_number(number: str) -> None:
 
 
 def test_default_stands_for_the_default_steps() -> None:
-    assert _settings("--steps", "default", "segment").steps == STEPS
+    assert _settings("--steps", "default", "segment", "--denoise", "--reference", "subject").steps == STEPS
     assert _settings("--steps", "segment").steps == ("segment",)
 
 
@@ -269,3 +269,23 @@ def test_cubic_voxels_have_a_sensible_edge() -> None:
     assert _settings("--isotropic", "anisotropic", "--isotropic-mm", "0.8").isotropic_mm == 0.8
     with pytest.raises(UsageError, match="between"):
         _settings("--isotropic-mm", "0")
+
+
+def test_denoising_is_a_choice_of_its_own_and_adds_its_step() -> None:
+    assert "denoise" not in _settings().steps
+    settings = _settings("--denoise")
+    assert settings.denoise
+    assert settings.steps.index("denoise") == settings.steps.index("bias") - 1
+    assert _settings("--denoise", "--steps", "coregister").steps == ("coregister",)
+    with pytest.raises(UsageError, match="goes with --denoise"):
+        _settings("--steps", "mask", "denoise")
+
+
+def test_a_within_subject_template_adds_its_step_and_wants_all_sessions() -> None:
+    assert "template" not in _settings().steps
+    steps = _settings("--reference", "subject").steps
+    assert steps.index("coregister") < steps.index("template") < steps.index("atlas")
+    with pytest.raises(UsageError, match="leave out --session-label"):
+        _settings("--reference", "subject", "--session-label", "1")
+    with pytest.raises(UsageError, match="goes with --reference subject"):
+        _settings("--steps", "template")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -11,8 +11,9 @@ from bids_app.inputs.series import Header, Series, Session
 from bids_app.outputs.manifest import FileRecord, InputRecord, Manifest, TaskRecord
 from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
-from bids_app.workflow.context import AtlasSpace, Extraction, RunContext
+from bids_app.workflow.context import AtlasSpace, Extraction, IndividualSpace, RunContext
 from bids_app.workflow.graph import node_name
+from bids_app.workflow.interfaces import interface_of
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
 STEPS = ("mask", "deface", "bias", "coregister", "atlas", "resample", "normalize", "measure")
@@ -266,3 +267,51 @@ def test_another_registration_to_the_atlas_is_another_tissue() -> None:
     plans = [_keys(_plan(_context(steps=(*STEPS, "segment"), atlas_registration=kind))) for kind in kinds]
     assert plans[0]["segment/sub-01_T1w/tissue"] != plans[1]["segment/sub-01_T1w/tissue"]
     assert plans[0]["segment/sub-01_T1w"] == plans[1]["segment/sub-01_T1w"]
+
+
+def test_denoising_comes_between_the_face_and_the_bias_field_and_costs_nothing_where_it_is_not_asked_for() -> None:
+    steps = (*STEPS, "denoise")
+    with_step = _context(steps=steps)
+    with_step.versions["denoise"] = "1"  # type: ignore[index]
+    assert _keys(_plan(with_step)) == _keys(_plan(_context(steps=STEPS))), "without --denoise nothing is changed"
+    asked = _context(steps=steps, denoise=True)
+    asked.versions["denoise"] = "1"  # type: ignore[index]
+    plan = _plan(asked)
+    assert plan.tasks["denoise/sub-01_T1w"].files["image"].task == "deface/sub-01_T1w"
+    bias = plan.tasks["bias/sub-01_T1w"]
+    assert bias.files["image"].task == "denoise/sub-01_T1w"
+    assert bias.targets["preproc"].sidecar["Sources"] == [
+        "bids::sub-01/anat/sub-01_desc-denoised_T1w.nii.gz", "bids::sub-01/anat/sub-01_desc-biasfield_T1w.nii.gz",
+    ]  # fmt: skip
+    before = _keys(_plan(_context(steps=STEPS)))
+    same = {name.split("/")[0] for name, task in plan.tasks.items() if before.get(name) == task.key}
+    assert same == {"mask", "deface"}
+
+
+def _individual(**changes: object) -> IndividualSpace:
+    image = PurePosixPath("sub-01/anat/sub-01_space-individual_desc-template_T1w.nii.gz")
+    to_template = {"sub-01": PurePosixPath("sub-01/anat/sub-01_from-T1w_to-individual_mode-image_xfm.mat")}
+    to_atlas = {"MNI": {"to_atlas": PurePosixPath("sub-01/anat/sub-01_from-individual_to-MNI_mode-image_xfm.mat")}}
+    return replace(IndividualSpace("key", image, to_template, to_atlas, {}), **changes)  # type: ignore[arg-type]
+
+
+def test_sessions_meet_in_the_template_and_reach_the_atlas_through_it() -> None:
+    plain, plan = _plan(_context()), _plan(replace(_context(), individual=_individual()))
+    moved = plan.tasks["resample/sub-01_FLAIR/reference/preproc"]
+    assert moved.targets["preproc"].path.name == "sub-01_space-individual_desc-preproc_FLAIR.nii.gz"
+    assert {"template", "to_template", "to_reference"} <= set(moved.files)
+    atlas = plan.tasks["atlas/sub-01_T1w/MNI"]
+    assert set(atlas.files) == {"to_template", "template_to_atlas"}
+    assert interface_of(atlas).__name__ == "AtlasThroughTemplate"
+    changed = {name.split("/")[0] for name, key in _keys(plan).items() if _keys(plain)[name] != key}
+    assert not changed & {"mask", "deface", "bias", "coregister"}, "what is native is what it was"
+    other = _plan(replace(_context(), individual=_individual(key="of another template")))
+    redone = {name.split("/")[0] for name, key in _keys(other).items() if _keys(plan)[name] != key}
+    assert {"resample", "normalize", "atlas"} <= redone, "a new session changes the template, and all behind it"
+
+
+def test_a_session_that_is_no_part_of_the_template_has_its_native_outputs_only() -> None:
+    alone = _individual(transforms={}, problems={"sub-01": "it cannot be aligned"})
+    plan = _plan(replace(_context(), individual=alone))
+    assert not plan.blocked
+    assert {task.space.kind for task in plan.tasks.values()} == {"native"}

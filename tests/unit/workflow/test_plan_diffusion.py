@@ -126,3 +126,9 @@ def test_a_broken_b0_image_leaves_the_trace_to_lead() -> None:
     plan = _plan(broken=f"sub-01/dwi/{B0}.nii.gz")
     assert plan.tasks[f"mask/{ADC}"].files["leader_mask"].task == f"mask/{TRACE}"
     assert {one.name for one in plan.session.rejected} == {B0, COMPUTED}
+
+
+def test_images_of_a_diffusion_group_are_never_denoised() -> None:
+    plan = _plan(denoise=True, steps=STEPS)
+    assert [name for name in plan.tasks if name.startswith("denoise/")] == ["denoise/sub-01_T1w"]
+    assert plan.tasks[f"bias/{B0}"].files["image"].task == f"deface/{B0}"

@@ -1,0 +1,108 @@
+"""Adaptive non-local means denoising of a magnitude image (Manjón et al. 2010, doi:10.1002/jmri.22003), by ANTs.
+
+Each voxel becomes a mean of the voxels in a search window around it, weighted by how alike the patches about them are;
+the strength of the noise is estimated voxel by voxel, so that it may vary over the image as in parallel imaging.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm, to_ants
+from bids_app.steps.registration.engine import load_ants
+
+VERSION = "1"
+
+NoiseModel = Literal["Rician", "Gaussian"]
+
+#: From this ratio of two voxel edges on, patches stay within the slice. On computed heads in slices of 5 mm (pixels of
+#: 1 mm), cubes darkened the tissue next to fluid by 1 % of its intensity and flattened edges by 5 %; flat patches of
+#: the sizes below did neither and took as much of the noise as cubes do from cubic voxels (55 to 60 %).
+_THICK = 2.0
+#: Radii in voxels of patch and search window: cubes as in the paper and in ANTs, or within a slice.
+_CUBE = (1, 2)
+_FLAT = (2, 5)
+#: The filter's constants are absolute: intensities are brought to about this size before, by a power of two, which
+#: changes no bit of their mantissas, so that the result does not depend on the unit of the image.
+_SCALE = 1024.0
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A denoised image, and how it was made.
+
+    Attributes
+    ----------
+    image
+        float32, on the grid of the source; voxels that were 0 there (air without noise, a face that was removed) are 0.
+    noise_sd
+        Standard deviation in the brain of what was taken away, robust, in units of the image.
+    patch_radius, search_radius
+        In voxels along each axis.
+    """
+
+    image: Image
+    noise_sd: float
+    noise_model: NoiseModel
+    patch_radius: tuple[int, int, int]
+    search_radius: tuple[int, int, int]
+
+
+def denoise(image: Image, brain_mask: Image, contrast: str = "") -> Denoised:
+    """Take the noise out of a conformed image.
+
+    Parameters
+    ----------
+    contrast
+        As BIDS suffix. The noise of a magnitude image is Rician; that of a ratio of images (UNIT1) and of an image with
+        negative voxels is taken for Gaussian.
+
+    Raises
+    ------
+    ImageError
+        The brain mask is empty, or the brain is dark.
+    """
+    array, brain = array_of(image), mask_of(brain_mask)
+    median = float(np.median(array[brain])) if brain.any() else 0.0
+    if median <= 0:
+        raise ImageError("the brain mask is empty or the brain in it dark: there is nothing to be denoised")
+    model: NoiseModel = "Gaussian" if contrast == "UNIT1" or array.min() < 0 else "Rician"
+    patch, search = _radii(image)
+    scale = np.float32(2.0 ** round(np.log2(_SCALE / median)))
+    box = _box(array != 0)
+    result = np.zeros_like(array)
+    result[box] = _filtered(like(array[box] * scale, image), model, patch, search) / scale
+    result[array == 0] = 0
+    removed = (array - result)[brain & (array != 0)]
+    noise_sd = 1.4826 * float(np.median(np.abs(removed - np.median(removed))))
+    return Denoised(like(result, image), noise_sd, model, patch, search)
+
+
+def _filtered(
+    image: Image, model: NoiseModel, patch: tuple[int, int, int], search: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    load_ants()
+    import ants
+
+    words = ["x".join(map(str, radius)) for radius in (patch, search)]
+    return np.asarray(
+        ants.denoise_image(to_ants(image), p=words[0], r=words[1], noise_model=model).numpy(), dtype=np.float32
+    )
+
+
+def _radii(image: Image) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Radii of patch and search window; 0 along an axis whose voxels are much longer than the shortest."""
+    edges = np.array(spacing_mm(image))
+    thick = edges >= _THICK * edges.min()
+    patch, search = _FLAT if thick.any() else _CUBE
+    x, y, z = (int(not one) for one in thick)
+    return (patch * x, patch * y, patch * z), (search * x, search * y, search * z)
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
+    where = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    return tuple(slice(int(index[0]), int(index[-1]) + 1) for index in where)
