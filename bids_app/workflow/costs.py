@@ -25,6 +25,7 @@ from bids_app.inputs.series import Series
 from bids_app.settings import Settings
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.plan import SessionPlan, Task
+from bids_app.workflow.plan.tissue import TISSUE
 
 #: Name of the model under `BIDS_APP_HOME`.
 FILE = "costs.json"
@@ -92,6 +93,8 @@ def cost_name(task: Task, context: RunContext) -> str:
     """What a task's cost is called: its step, with the method and where it computes when that matters."""
     if task.step == "atlas":
         return f"atlas:{context.settings.atlas_registration}"
+    if task.step == "segment" and task.variant == TISSUE:
+        return f"segment:{TISSUE}"
     if task.step != "mask":
         return task.step
     extraction = context.extraction_for(task.series)
