@@ -49,14 +49,36 @@ def tissue_maps(space: Space) -> TissueMaps | None:
     return _embedded() if space.standard and space.name.startswith("MNI152") else None
 
 
-@cache
-def _embedded() -> TissueMaps:
+def tissue_priors(space: Space, *, blurred: bool) -> Mapping[str, Image] | None:
+    """Probabilities of "GM", "WM" and "CSF" at 1 mm; None for an atlas that is not in MNI152's world.
+
+    `blurred`: for heads that are aligned with the atlas linearly, and so differ from it by some millimetres.
+    """
+    if tissue_maps(space) is None:
+        return None
     from scipy.ndimage import gaussian_filter
 
+    maps, _, brain = _unblurred()
+    result = {}
+    for name, array in maps.items():
+        result[name.upper()] = like(gaussian_filter(array, _BLUR_MM) if blurred else array, brain)
+    return result
+
+
+def _unblurred() -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_], Image]:
+    """Probabilities of the tissues at 1 mm, the brain mask, and the image whose grid they are on."""
     brain, grey, white = (_load(kind) for kind in ("t1", "gm", "wm"))
     inside = array_of(brain) > 0
     maps = {"gm": array_of(grey) / np.float32(255), "wm": array_of(white) / np.float32(255)}
     maps["csf"] = np.clip(inside.astype(np.float32) - maps["gm"] - maps["wm"], 0, 1)
+    return maps, inside, brain
+
+
+@cache
+def _embedded() -> TissueMaps:
+    from scipy.ndimage import gaussian_filter
+
+    maps, inside, brain = _unblurred()
     priors = {}
     for name, array in maps.items():
         coarse = shrunk(like(array, brain), _WORKING_MM)

@@ -63,7 +63,20 @@ _BRAIN = {"label": "brain", "desc": SUFFIX}
 _FACE = {"label": "face", "desc": SUFFIX}
 _LESION = {"label": "lesion", "desc": SUFFIX}
 _SYNTH = {"seg": "synth", "desc": SUFFIX}
+_TISSUE = {"seg": "atropos", "desc": SUFFIX}
+_FROM_TISSUE = ("preproc", "brain_mask")
+#: What each volume of the stacked probability maps is, in their order; counted from 1, the labels of `tissue_dseg`.
+TISSUES = ("GM", "WM", "CSF")
+_STACK = {"LabelMap": list(TISSUES)}
+
+
+def _label(tissue: str) -> dict[str, str]:
+    return {"label": tissue, "desc": SUFFIX}
+
+
 _OUT: tuple[SpaceKind, ...] = ("isotropic", "reference", "atlas")
+_SHARED: tuple[SpaceKind, ...] = ("reference", "atlas")
+_SPACE = {"space": SPACE, "res": RESOLUTION}
 
 # fmt: off
 PRODUCTS: dict[str, Product] = {
@@ -81,6 +94,12 @@ PRODUCTS: dict[str, Product] = {
                               stripped=False),
     "segmentation":   Product("segment", ("native",), _SYNTH, "dseg", ("raw",), dtype="uint8"),
     "segmentation_table": Product("segment", ("native",), _SYNTH, "dseg", ("raw",), extension=".tsv"),
+    "probseg_gm":     Product("segment", ("native",), _label("GM"), "probseg", _FROM_TISSUE),
+    "probseg_wm":     Product("segment", ("native",), _label("WM"), "probseg", _FROM_TISSUE),
+    "probseg_csf":    Product("segment", ("native",), _label("CSF"), "probseg", _FROM_TISSUE),
+    "probseg":        Product("segment", ("native",), {"desc": SUFFIX}, "probseg", _FROM_TISSUE, fields=_STACK),
+    "tissue_dseg":    Product("segment", ("native",), _TISSUE, "dseg", _FROM_TISSUE, dtype="uint8"),
+    "tissue_table":   Product("segment", ("native",), _TISSUE, "dseg", _FROM_TISSUE, extension=".tsv"),
     # (by the step segment where the brain mask is not synth's)
     "intracranial_mask": Product("mask", ("native",), {"label": "intracranial", "desc": SUFFIX}, "mask", ("raw",),
                                  dtype="uint8", fields={"Type": "ROI"}),
@@ -102,6 +121,13 @@ PRODUCTS: dict[str, Product] = {
                               ("lesion_mask",), dtype="uint8", fields={"Type": "Lesion"}),
     "space_segmentation": Product("resample", ("reference", "atlas"), {"space": SPACE, "res": RESOLUTION, **_SYNTH},
                               "dseg", ("segmentation",), dtype="uint8"),
+    "space_probseg_gm": Product("resample", _SHARED, {**_SPACE, **_label("GM")}, "probseg", ("probseg_gm",)),
+    "space_probseg_wm": Product("resample", _SHARED, {**_SPACE, **_label("WM")}, "probseg", ("probseg_wm",)),
+    "space_probseg_csf": Product("resample", _SHARED, {**_SPACE, **_label("CSF")}, "probseg", ("probseg_csf",)),
+    "space_probseg":  Product("resample", _SHARED, {**_SPACE, "desc": SUFFIX}, "probseg", ("probseg",), fields=_STACK),
+    "space_tissue_dseg": Product("resample", _SHARED, {**_SPACE, **_TISSUE}, "dseg", ("tissue_dseg",), dtype="uint8"),
+    "space_tissue_table": Product("resample", _SHARED, {**_SPACE, **_TISSUE}, "dseg", ("tissue_dseg",),
+                              extension=".tsv"),
     "native_brain":   Product("resample", ("native",), {"desc": "brain"}, SUFFIX, ("preproc", "brain_mask"),
                               stripped=True),
     "native_variant": Product("normalize", ("native",), {"desc": VARIANT}, SUFFIX, ("preproc", "brain_mask")),

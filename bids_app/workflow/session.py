@@ -41,7 +41,8 @@ from bids_app.workflow.failures import (
     unusable_series,
     write_errors,
 )
-from bids_app.workflow.plan import SessionPlan, plan_session
+from bids_app.workflow.plan import SessionPlan, Task, plan_session
+from bids_app.workflow.plan.tissue import TISSUE
 from bids_app.workflow.profile import TaskTime, times_in
 
 #: Told what a session does: its label, the name of a task, and "start", "end" or "exception".
@@ -152,7 +153,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
     failed = _not_needed_to_measure(plan, context, scratch)
     if failed:
         rest = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
-        measures = frozenset(name for name in rest.todo if _only_measures(rest, name))
+        measures = _can_do_without(rest)
         _execute(replace(rest, todo=measures), context, scratch, nprocs, report)
         plan = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
         plan = replace(plan, blocked={**plan.blocked, **blocked})
@@ -256,15 +257,25 @@ def _not_needed_to_measure(plan: SessionPlan, context: RunContext, scratch: _Scr
     """What failed and kept numbers from being measured that can do without it; none where the run is to stop."""
     if context.settings.stop_on_first_crash or (scratch.failures / "killed").exists():
         return frozenset()
-    waiting = [plan.tasks[name] for name in plan.todo if plan.tasks[name].step == "measure"]
-    read = [file.task for task in waiting for field, file in task.files.items() if field != "brain_mask"]
+    waiting = [plan.tasks[name] for name in plan.todo if _does_without(plan.tasks[name])]
+    read = [file.task for task in waiting for field, file in task.files.items() if field not in ("brain_mask", "image")]
     return frozenset(read) & plan.todo
 
 
-def _only_measures(plan: SessionPlan, name: str) -> bool:
-    """Whether a task is one of measuring, and all that it reads is there."""
-    task = plan.tasks[name]
-    return task.step == "measure" and not any(file.task in plan.todo for file in task.files.values())
+def _can_do_without(plan: SessionPlan) -> frozenset[str]:
+    """The tasks that can do without what failed, and of which all that they still read is there or among them."""
+    names = {name for name in plan.todo if _does_without(plan.tasks[name])}
+    while True:
+        lacking = plan.todo - names
+        kept = {name for name in names if not any(file.task in lacking for file in plan.tasks[name].files.values())}
+        if kept == names:
+            return frozenset(names)
+        names = kept
+
+
+def _does_without(task: Task) -> bool:
+    """Whether a task measures, or says why there is no tissue segmentation."""
+    return task.step == "measure" or task.variant == TISSUE
 
 
 def _execute(plan: SessionPlan, context: RunContext, scratch: _Scratch, nprocs: int, report: Report) -> None:

@@ -6,7 +6,9 @@ from bids_app.workflow.interfaces.measure import Measure
 from bids_app.workflow.interfaces.native import Bias, Deface, Mask, Segment
 from bids_app.workflow.interfaces.registration import Atlas, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
+from bids_app.workflow.interfaces.tissue import SegmentTissue, TissueInSpace
 from bids_app.workflow.plan import Task
+from bids_app.workflow.plan.tissue import TISSUE
 
 __all__ = ["INTERFACES", "StepInterface", "interface_of"]
 
@@ -28,11 +30,17 @@ INTERFACES: dict[str, type[StepInterface]] = {
 _OF_FOLLOWERS: dict[str, type[StepInterface]] = {"mask": SharedMask, "deface": SharedDeface, "bias": SharedBias}
 
 
+#: Those of the tissue segmentation.
+_OF_TISSUE: dict[str, type[StepInterface]] = {"segment": SegmentTissue, "resample": TissueInSpace}
+
+
 def interface_of(task: Task) -> type[StepInterface]:
     """The interface that does a task."""
     part = task.series.diffusion
     if part is not None and part.role == "adc" and task.step == "measure":
         return MeasureMap
+    if task.variant == TISSUE:
+        return _OF_TISSUE[task.step]
     if task.series.follows and task.step in _OF_FOLLOWERS:
         return _OF_FOLLOWERS[task.step]
     return INTERFACES[task.step]

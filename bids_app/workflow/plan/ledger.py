@@ -82,9 +82,9 @@ class Ledger:
             key = record.key
         self.tasks[name] = Task(name, step, series, space, key, parents, parameters, files, targets)
 
-    def file(self, step: str, series: Series, role: str, space: OutputSpace = NATIVE) -> FileInput:
+    def file(self, step: str, series: Series, role: str, space: OutputSpace = NATIVE, variant: str = "") -> FileInput:
         """A file of a task, whether that task is part of this run or was finished by an earlier one."""
-        name = task_name(step, series, space)
+        name = task_name(step, series, space, variant)
         path = self.tasks[name].targets[role].path if name in self.tasks else PurePosixPath()
         return FileInput(name, role, path)
 
@@ -134,6 +134,10 @@ class Ledger:
                         return {}
                     files[field] = self.file("coregister", one, "to_reference")
         return files if files["lesion"].task in self.tasks else {}
+
+    def usable(self, name: str) -> bool:
+        """Whether a task is planned, has not failed in this run, and stands on nothing that is missing."""
+        return name in self.tasks and name not in self.blocked and name not in self.failed
 
     def interpolation(self, space: OutputSpace) -> dict[str, Any]:
         """What the voxels of an output in a space depend on, besides the files."""

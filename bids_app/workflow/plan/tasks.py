@@ -49,6 +49,12 @@ class Task:
     files: Mapping[str, FileInput]
     targets: Mapping[str, Target]
 
+    @property
+    def variant(self) -> str:
+        """What follows step, series and space in its name, empty where nothing does."""
+        plain = task_name(self.step, self.series, self.space)
+        return self.name.removeprefix(plain).removeprefix("/")
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         """Itself: Nipype copies the inputs of a node many times, and nothing changes a task."""
         return self
