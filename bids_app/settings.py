@@ -11,15 +11,16 @@ BrainExtraction = Literal["auto", "hd-bet", "synth", "template"]
 AtlasRegistration = Literal["rigid", "affine", "syn"]
 HdBetEngine = Literal["auto", "torch-float32", "torch-bfloat16", "openvino-float32", "openvino-bfloat16"]
 Interpolation = Literal["linear", "bspline", "lanczos"]
+Modulation = Literal["full", "nonlinear"]
 Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
 STEPS: tuple[str, ...] = (
-    "mask", "deface", "lesion", "bias", "coregister", "atlas", "resample", "normalize", "segment", "measure",
-    "report",
+    "mask", "deface", "lesion", "bias", "coregister", "atlas", "resample", "normalize", "segment", "vbm",
+    "regions", "thickness", "measure", "report",
 )  # fmt: skip
 #: What is done when nothing else is said.
-DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step != "segment")
+DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in ("segment", "vbm", "regions", "thickness"))
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
 NORMALIZERS: tuple[str, ...] = (
@@ -72,6 +73,9 @@ class Settings:
     interpolation: Interpolation = "linear"
     isotropic: Isotropic = "never"
     isotropic_mm: float = 1.0
+    modulation: Modulation = "full"
+    smoothing_fwhm: float = 8.0
+    parcellation: str | None = None
     random_seed: int = 0
     # of the group
     maps: bool = False
@@ -123,6 +127,8 @@ class Settings:
             if name in hidden or value is None:
                 continue
             result[name] = list(value) if isinstance(value, tuple) else value
+        if self.parcellation is not None:
+            result["parcellation"] = Path(self.parcellation).name
         result["output_spaces"] = [Path(space).name for space in self.output_spaces]
         return result
 

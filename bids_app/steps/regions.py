@@ -24,7 +24,7 @@ Hemisphere = Literal["left", "right"]
 #: Numbers of the hemispheres in an image of `sides`.
 LEFT, RIGHT = 1, 2
 _HEMISPHERES: dict[int, Hemisphere] = {LEFT: "left", RIGHT: "right"}
-#: How the names of regions say their side: a word of its own (Left-Putamen, 7Networks_LH_Vis_1, Putamen_L, ctx-rh-cuneus).
+#: How the names of regions say their side: a word of its own (Left-Putamen, 7Networks_LH_Vis_1, Putamen_L).
 _SIDES: dict[str, Hemisphere] = {
     "l": "left",
     "lh": "left",

@@ -3,7 +3,6 @@ doi:10.1016/j.neuroimage.2008.12.016), with ANTs' `KellyKapowski` and the settin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ from .resampling import Grid
 
 VERSION = "1"
 
-#: Voxels longer than this do not resolve a cortex of 2 to 4 mm.
-LARGEST_EDGE_MM = 2.0
+#: A shell of 3 mm measures 3.08 mm with voxels of 0.7 mm, 3.07 with 1 mm, and only 2.54 with 1.5 mm.
+LARGEST_EDGE_MM = 1.2
 _GREY, _WHITE = 2, 3  # DiReCT's labels by custom
 #: Around the cortex: the deformation needs room to smooth into.
 _MARGIN_MM = 8.0
@@ -32,7 +31,8 @@ class Settings:
     iterations, convergence_threshold, convergence_window
         At most so many, and when it stops before.
     gradient_step, smoothing_variance
-        Of the velocity field.
+        Of the velocity field. The script's step of 0.025 ends too early: spherical shells of 3 mm (1 mm voxels) come out
+        as 2.14 mm, with 0.05 as 2.69 and with 0.1 as 3.07; of 2 and 4 mm as 1.89 and 4.12 with 0.1.
     integration_points
         Compositions of the velocity field.
     largest_mm
@@ -42,7 +42,7 @@ class Settings:
     iterations: int = 45
     convergence_threshold: float = 0.0
     convergence_window: int = 10
-    gradient_step: float = 0.025
+    gradient_step: float = 0.1
     smoothing_variance: float = 1.5
     integration_points: int = 10
     largest_mm: float = 10.0
@@ -105,11 +105,8 @@ def cortical_thickness(cortex: Cortex, settings: Settings = DEFAULT) -> Image:
     ImageError
         Voxels too large for it, or no cortex on white matter.
     """
-    largest = max(spacing_mm(cortex.labels))
-    if largest > LARGEST_EDGE_MM + 0.01:
-        raise ImageError(
-            f"its voxels are up to {largest:.3g} mm long: thickness is only measured up to {LARGEST_EDGE_MM:g} mm"
-        )
+    if problem := largest_edge_problem(cortex.labels):
+        raise ImageError(problem)
     labels = np.asanyarray(cortex.labels.dataobj)
     if not (labels == _GREY).any() or not (labels == _WHITE).any():
         raise ImageError("the segmentation has no cortex around white matter")
@@ -140,6 +137,14 @@ def cortical_thickness(cortex: Cortex, settings: Settings = DEFAULT) -> Image:
     return like(np.clip(result, 0, s.largest_mm), cortex.labels)
 
 
+def largest_edge_problem(image: Image) -> str:
+    """Why the voxels of an image are too large for a thickness; empty where they are not."""
+    largest = max(spacing_mm(image))
+    if largest <= LARGEST_EDGE_MM + 0.01:
+        return ""
+    return f"its voxels are up to {largest:.3g} mm long: thickness is only measured up to {LARGEST_EDGE_MM:g} mm"
+
+
 def summary(thickness: Image, voxels: NDArray[Any]) -> ThicknessSummary:
     """Of some voxels (a mask, or flat indices), those of the cortex."""
     values = array_of(thickness).ravel()[voxels.ravel()]
@@ -147,11 +152,6 @@ def summary(thickness: Image, voxels: NDArray[Any]) -> ThicknessSummary:
     if len(values) < 2:
         return ThicknessSummary(len(values), None, None, None)
     return ThicknessSummary(len(values), float(values.mean()), float(values.std(ddof=1)), float(np.median(values)))
-
-
-def by_hemisphere(sides: NDArray[np.uint8], numbers: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
-    """A mask of each hemisphere."""
-    return {name: sides == number for name, number in numbers.items()}
 
 
 def _box(mask: NDArray[np.bool_], edges_mm: tuple[float, float, float]) -> tuple[slice, slice, slice]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.assets import Space
+from bids_app.assets.parcellations import Parcellation
 from bids_app.inputs.series import Series
 from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
@@ -89,6 +90,8 @@ class RunContext:
     ----------
     nyul
         Standard scales for `nyul`, by contrast (`outputs.landmarks.contrast_label`).
+    parcellation, parcellation_space, midline_mm
+        The regions to be measured, the atlas that they are drawn in, and x (RAS+ mm) of its midsagittal plane.
     gpu
         Where the processes wait that predict on the GPUs (see `workflow.gpu`), if there are any.
     """
@@ -100,6 +103,9 @@ class RunContext:
     given_masks: Mapping[str, Path] = field(default_factory=dict)
     spaces: tuple[AtlasSpace, ...] = ()
     nyul: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    parcellation: Parcellation | None = None
+    parcellation_space: AtlasSpace | None = None
+    midline_mm: float = 0.0
     gpu: Path | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunContext:
@@ -136,9 +142,12 @@ def step_versions() -> dict[str, str]:
         face_check,
         intensity,
         lesions,
+        modulation,
         quality,
+        regions,
         registration,
         resampling,
+        thickness,
     )
     from bids_app.steps.brain_mask import synth
 
@@ -152,6 +161,9 @@ def step_versions() -> dict[str, str]:
         "resample": resampling.VERSION,
         "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
         "measure": quality.VERSION,
+        "vbm": f"{modulation.VERSION}/{resampling.VERSION}",
+        "regions": regions.VERSION,
+        "thickness": thickness.VERSION,
         "segment": f"{synth.VERSION}/{synth.weights_sha256()[:12]}",
     }
 

@@ -46,7 +46,9 @@ def true_determinant() -> np.ndarray:
     ras = at @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
     x, y, z = -ras[..., 0], -ras[..., 1], ras[..., 2]
     return np.asarray(
-        (1 + 4 * K * np.cos(K * x)) * (1 + 3 * K * np.cos(K * y + 0.3) * np.cos(K * x / 2)) * (1 + 2 * K * np.cos(K * z))
+        (1 + 4 * K * np.cos(K * x))
+        * (1 + 3 * K * np.cos(K * y + 0.3) * np.cos(K * x / 2))
+        * (1 + 2 * K * np.cos(K * z))
     )
 
 
