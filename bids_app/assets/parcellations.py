@@ -118,6 +118,8 @@ def load_parcellation(parcellation: Parcellation) -> Image:
         raise AssetError(f"{path}: {error}") from error
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise AssetError(f"{path}: cannot be read as an image ({error})") from error
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
     if array.ndim != 3:
         raise AssetError(f"{path}: its shape is {array.shape}; one three-dimensional label image is needed", USAGE)
     with np.errstate(invalid="ignore"):

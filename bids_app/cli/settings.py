@@ -31,8 +31,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 #: Options that steer the command and are no part of `Settings`.
 _NOT_SETTINGS = (
-    "level", "preset", "vbm", "thickness", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model", "verbose",
-    *EXPORT_OPTIONS,
+    "level", "preset", "vbm", "thickness", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model",
+    "verbose",    *EXPORT_OPTIONS,
 )  # fmt: skip
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 

@@ -1,7 +1,7 @@
 """Modulated and smoothed tissue in atlas space, as voxel-based morphometry compares it between people.
 
-A tissue's probability is resampled to the atlas and multiplied by how much the map there stretches or shrinks space: the
-determinant of the Jacobian of the map from atlas points to native points (Good et al. 2001,
+A tissue's probability is resampled to the atlas and multiplied by how much the map there stretches or shrinks space:
+the determinant of the Jacobian of the map from atlas points to native points (Good et al. 2001,
 doi:10.1006/nimg.2001.0786). What is summed over the atlas is then the tissue's native volume.
 """
 
@@ -155,7 +155,7 @@ def linear_determinant(transforms: Sequence[sitk.Transform]) -> float:
     return result
 
 
-def _flat(transforms: Sequence[sitk.Transform]) -> list[Any]:
+def _flat(transforms: Sequence[Any]) -> list[Any]:
     """The parts of composite transforms."""
     result: list[Any] = []
     for each in transforms:

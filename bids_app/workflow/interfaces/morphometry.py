@@ -155,12 +155,11 @@ class Thickness(StepInterface):
             rows.append(_row("cortex", None, "cerebral cortex", name, summary(found, np.flatnonzero(on == number))))
         facts = {f"thickness_{row[3]}_mm": row[5] for row in rows}
         parcellation = self.context.parcellation
-        if parcellation is not None and isinstance(self.inputs.parcellation, str):
-            if Path(self.inputs.parcellation).is_file():
-                for part in parts_of(stored(self.inputs.parcellation), side, parcellation.regions):
-                    told = summary(found, part.voxels)
-                    row = _row(parcellation.name, part.region.index, part.region.name, part.hemisphere, told)
-                    rows.append(row)
+        labels = self.inputs.parcellation if isinstance(self.inputs.parcellation, str) else None
+        if parcellation is not None and labels is not None and Path(labels).is_file():
+            for part in parts_of(stored(labels), side, parcellation.regions):
+                one, told = part.region, summary(found, part.voxels)
+                rows.append(_row(parcellation.name, one.index, one.name, part.hemisphere, told))
         said = self.said(
             "DiReCT", Units="mm", Settings=vars(DEFAULT),
             Within="deep grey matter and ventricles of synth's segmentation count as white matter",

@@ -65,7 +65,8 @@ def ball(radius_mm: float, centre: tuple[float, float, float] = (0, 0, 0), shape
 def test_the_determinant_is_that_of_a_known_deformation() -> None:
     found = jacobian_determinant([waves()], GRID)
     assert np.abs(found / true_determinant() - 1).max() < 2e-3
-    assert found.min() < 0.7 and found.max() > 1.8  # there is something to get wrong
+    assert found.min() < 0.7  # there is something to get wrong
+    assert found.max() > 1.8
 
 
 def test_composites_on_disk_have_the_determinants_of_both_parts(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_what_falls_off_the_atlas_is_said() -> None:
 
 def test_folding_is_counted_and_adds_no_negative_volume() -> None:
     found = modulate(ball(28.0), GRID, [waves(2.0, turn=8.0)])
-    assert found.folded > 0.05
+    assert found.folded > 0.01
     assert found.image.get_fdata().min() == 0
 
 
