@@ -26,7 +26,8 @@ def atlas() -> object:
     ("name", "side"),
     [
         ("ctx-lh-precentral", "left"), ("Right-Putamen", "right"), ("7Networks_LH_Vis_1", "left"),
-        ("Putamen_R", "right"),        ("leftThalamus", "left"), ("Brain-Stem", None), ("Clearing", None), ("left-right-fissure", None),
+        ("Putamen_R", "right"), ("leftThalamus", "left"), ("Brain-Stem", None), ("Clearing", None),
+        ("left-right-fissure", None),
     ],
 )  # fmt: skip
 def test_a_name_says_its_side(name: str, side: str | None) -> None:
