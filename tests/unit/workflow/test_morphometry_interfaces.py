@@ -1,4 +1,4 @@
-"""The thickness of a shell, from its files to the table; and nothing where there is no tissue or the voxels are long."""
+"""The thickness of a shell, from its files to the table; nothing without tissue or where the voxels are long."""
 
 from __future__ import annotations
 
