@@ -82,8 +82,8 @@ def find_parcellation(spec: str, spaces: list[str], home: Path, templateflow_hom
                 return _loaded(found)
     where = " or ".join(f"tpl-{space}" for space in spaces) or "any template"
     raise AssetError(
-        f"--parcellation {spec}: TemplateFlow's {where} on this machine has no such atlas; put its image and table into "
-        "a TemplateFlow home (TEMPLATEFLOW_HOME), or give the path of a label image",
+        f"--parcellation {spec}: TemplateFlow's {where} on this machine has no such atlas; put its image and table "
+        "into a TemplateFlow home (TEMPLATEFLOW_HOME), or give the path of a label image",
         NO_INPUT,
     )
 

@@ -32,7 +32,7 @@ class Settings:
         At most so many, and when it stops before.
     gradient_step, smoothing_variance
         Of the velocity field. The script's step of 0.025 ends too early: spherical shells of 3 mm (1 mm voxels) come
-        out as 2.14 mm, with 0.05 as 2.69 and with 0.1 as 3.07; of 2 and 4 mm as 1.89 and 4.12 with 0.1.
+        out as 2.14 mm, with 0.05 as 2.69 and with 0.1 as 3.07; of 2 and 4 mm as 1.88 and 4.11 with 0.1.
     integration_points
         Compositions of the velocity field.
     largest_mm
