@@ -11,16 +11,18 @@ BrainExtraction = Literal["auto", "hd-bet", "synth", "template"]
 AtlasRegistration = Literal["rigid", "affine", "syn"]
 HdBetEngine = Literal["auto", "torch-float32", "torch-bfloat16", "openvino-float32", "openvino-bfloat16"]
 Interpolation = Literal["linear", "bspline", "lanczos"]
+Modulation = Literal["full", "nonlinear"]
 Isotropic = Literal["never", "anisotropic", "always"]
 
 #: The steps of a session, in their order (the walk and the conforming are always done).
 STEPS: tuple[str, ...] = (
     "mask", "deface", "lesion", "denoise", "bias", "coregister", "template", "atlas", "resample", "normalize",
-    "segment", "measure",
-    "report",
+    "segment", "vbm", "regions", "thickness", "measure", "report",
 )  # fmt: skip
-#: What is done when nothing else is said; `--denoise` and `--reference subject` add a step.
-DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in ("segment", "denoise", "template"))
+#: Steps that are done when they, or an option that needs them, are asked for.
+EXTRA_STEPS: tuple[str, ...] = ("denoise", "template", "segment", "vbm", "regions", "thickness")
+#: What is done when nothing else is said.
+DEFAULT_STEPS: tuple[str, ...] = tuple(step for step in STEPS if step not in EXTRA_STEPS)
 BRAIN_EXTRACTIONS: tuple[str, ...] = ("auto", "hd-bet", "synth", "template")
 HD_BET_ENGINES: tuple[str, ...] = get_args(HdBetEngine)
 NORMALIZERS: tuple[str, ...] = (
@@ -74,6 +76,9 @@ class Settings:
     interpolation: Interpolation = "linear"
     isotropic: Isotropic = "never"
     isotropic_mm: float = 1.0
+    modulation: Modulation = "full"
+    smoothing_fwhm: float = 8.0
+    parcellation: str | None = None
     random_seed: int = 0
     # of the group
     maps: bool = False
@@ -125,6 +130,8 @@ class Settings:
             if name in hidden or value is None:
                 continue
             result[name] = list(value) if isinstance(value, tuple) else value
+        if self.parcellation is not None:
+            result["parcellation"] = Path(self.parcellation).name
         result["output_spaces"] = [Path(space).name for space in self.output_spaces]
         return result
 

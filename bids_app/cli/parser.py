@@ -242,6 +242,34 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--isotropic-mm", "--isotropic_mm", type=float, metavar="MM", help="edge of the cubic voxels; 1 by default"
     )
+    group.add_argument(
+        "--vbm",
+        action="store_true",
+        help="modulated, smoothed grey matter of the reference in each atlas; best with syn",
+    )
+    group.add_argument(
+        "--modulation",
+        choices=("full", "nonlinear"),
+        help="for --vbm: by the determinant of the whole map to the atlas, or of its non-linear part alone",
+    )
+    group.add_argument(
+        "--smoothing-fwhm",
+        "--smoothing_fwhm",
+        type=float,
+        metavar="MM",
+        help="for --vbm: width of the Gaussian at half its maximum; 8 by default, 0 for none",
+    )
+    group.add_argument(
+        "--parcellation",
+        metavar="PATH",
+        help="volumes of the regions of a label image in the atlas' space, its table (.tsv: index, name) beside it, or "
+        "ATLAS[:desc-X] of a TemplateFlow home",
+    )
+    group.add_argument(
+        "--thickness",
+        action="store_true",
+        help="cortical thickness of the reference by DiReCT, for voxels up to 1.2 mm; takes minutes",
+    )
     group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
 
 

@@ -31,8 +31,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 #: Options that steer the command and are no part of `Settings`.
 _NOT_SETTINGS = (
-    "level", "preset", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model", "verbose",
-    *EXPORT_OPTIONS,
+    "level", "preset", "vbm", "thickness", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model",
+    "verbose",    *EXPORT_OPTIONS,
 )  # fmt: skip
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
@@ -103,6 +103,11 @@ def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
             raise UsageError("--reference subject takes all sessions of a participant: leave out --session-label")
     elif "template" in steps:
         raise UsageError("--steps template goes with --reference subject, which the later steps need to be told, too")
+    steps |= {"segment", "vbm"} if given.get("vbm") else set()
+    steps |= {"segment", "thickness"} if given.get("thickness") else set()
+    if merged.get("parcellation") is not None:
+        merged["parcellation"] = _absolute_space(merged["parcellation"])
+        steps |= {"segment", "regions"} if "default" in merged.get("steps", ("default",)) else set()
     merged["steps"] = tuple(step for step in STEPS if step in steps)
     merged["output_spaces"] = [_absolute_space(one) for one in merged.get("output_spaces", Settings.output_spaces)]
     merged["also"] = [_absolute_dataset(one) for one in merged.get("also", ())]
@@ -181,6 +186,10 @@ def _check(settings: Settings) -> None:
         raise UsageError("--isotropic-mm must be between 0.2 and 10")
     if settings.b_value is not None and not 50 < settings.b_value <= 20_000:
         raise UsageError("--b-value is in s/mm^2: more than 50, and 20000 at the most")
+    if not 0 <= settings.smoothing_fwhm <= 50:
+        raise UsageError("--smoothing-fwhm is in mm: 0 (none) to 50")
+    if "regions" in settings.steps and settings.parcellation is None:
+        raise UsageError("the step regions needs a parcellation: give --parcellation")
     if settings.mem_gb is not None and not settings.mem_gb > 0:  # so that it is no NaN, either
         raise UsageError("--mem-gb must be more than 0")
     if "nyul" in settings.wanted_normalizers() and settings.nyul_landmarks is None:

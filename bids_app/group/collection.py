@@ -15,6 +15,7 @@ from bids_app.group.change import CHANGE_COLUMNS, Change, change_rows, collect
 from bids_app.group.columns import COLUMNS
 from bids_app.group.datasets import Source, sources
 from bids_app.group.profile import NAME, Profile, gather, table_bytes, write_profile
+from bids_app.group.regions import REGION_COLUMNS, regions_of
 from bids_app.group.summaries import (
     DISTRIBUTION_COLUMNS,
     SUMMARY_COLUMNS,
@@ -46,6 +47,7 @@ MEANINGS = {
     "group_shift.tsv": "distances between the groups, for each contrast and normalisation",
     "group_embedding.tsv": "where each participant lies on the first two principal components of the features",
     "group_volumes.tsv": "volumes corrected for the size of the head",
+    "group_regions.tsv": "volumes and cortical thickness of regions, with the steps regions and thickness",
     "group_nyul.json": "landmarks for --normalize nyul --nyul-landmarks",
     "group_cards.yaml": "a card of each dataset",
 }
@@ -110,6 +112,7 @@ def run_collection(settings: Settings, console: Console) -> None:
     if not settings.profile_only:
         page |= _shift(account)
         account.write("group_volumes.tsv", VOLUME_COLUMNS, corrected_volumes(found))
+        account.write("group_regions.tsv", REGION_COLUMNS, regions_of(found))
     if settings.learn_nyul:
         _landmarks(account)
     write_if_changed(account.output / "group_cards.yaml", cards(profile, found))

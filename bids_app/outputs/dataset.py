@@ -34,6 +34,8 @@ BIDSIGNORE = (
     "*_xfm.*",
     "*_series.tsv",
     "series.json",
+    "*_thickness.*",
+    "*_stats.*",
     "*_lesions.tsv",
     "lesions.json",
     "*_volumes.*",

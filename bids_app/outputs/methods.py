@@ -52,6 +52,8 @@ def methods_text(settings: Settings, *, extraction: str, mirroring: bool) -> str
         mni=any(space.startswith("MNI") for space in settings.output_spaces),
         atlas_registration=settings.atlas_registration,
         interpolation=settings.interpolation,
+        modulation=settings.modulation,
+        smoothing_fwhm=f"{settings.smoothing_fwhm:g}" if settings.smoothing_fwhm else "",
         normalizers=settings.wanted_normalizers(),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

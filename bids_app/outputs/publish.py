@@ -70,7 +70,7 @@ def _written(output: Path, piece: Piece) -> Iterator[FileRecord]:
         content = image_bytes(piece.content, piece.target.dtype)
     sidecar = json_bytes({**piece.target.sidecar, **piece.sidecar})
     written = [(path, content)]
-    if path.suffix != ".tsv":  # the sidecar of a segmentation is its table's too
+    if path.suffix != ".tsv" or piece.sidecar:  # the sidecar of a segmentation is its table's too
         written.append((sidecar_of(path), sidecar))
     for where, data in written:
         digest = write_bytes(output / where, data)

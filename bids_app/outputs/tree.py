@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.names import file_name
-from bids_app.outputs.products import PRODUCTS, RESOLUTION, Product, SpaceKind
+from bids_app.outputs.products import PRODUCTS, RESOLUTION, SUFFIX, Product, SpaceKind
 from bids_app.outputs.sidecars import acquisition_fields
 
 
@@ -89,7 +89,9 @@ def target(
     sidecar: dict[str, Any] = {"Sources": _sources(row.sources, series, transforms)}
     if masked_by is not None and masked_by is not series:
         sidecar["Sources"].insert(1, product_uri("brain_mask", masked_by))
-    stripped = variant.startswith("brain") if row.stripped is None and variant else row.stripped
+    stripped = (
+        variant.startswith("brain") if row.stripped is None and row.suffix == SUFFIX and variant else row.stripped
+    )
     if stripped is not None:
         sidecar["SkullStripped"] = stripped
     if not is_transform and space.spatial_reference is not None:

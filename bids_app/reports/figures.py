@@ -18,6 +18,7 @@ from bids_app.reports.charts import Chart
 from bids_app.reports.contents import UNREADABLE, SeriesContent, SessionContent, read_image
 from bids_app.reports.drawing import Layout, Mask
 from bids_app.reports.encoding import GREEN, ORANGE, QUALITY, SKY, lines_uri, picture_uri
+from bids_app.reports.morphometry_figures import morphometry_pictures
 from bids_app.reports.tissue_figure import tissue_lines, why_none
 from bids_app.steps.images import Image, array_of, spacing_mm
 
@@ -115,6 +116,7 @@ def series_figures(series: SeriesContent, images: SessionImages) -> tuple[Figure
         ("atlas", "Alignment to the atlas", drawing_of.atlas),
         ("tissue", "Tissue and structures", drawing_of.tissue),
         ("normalization", "Normalised intensities", drawing_of.normalization),
+        ("morphometry", "Regions, thickness, grey matter", drawing_of.morphometry),
     )
     for key, title, make in steps:
         try:
@@ -305,6 +307,25 @@ class _SeriesFigures:
         note += "The lines should follow the folds; the white matter's should not run through grey matter."
         legend = (("orange", "grey matter"), ("sky", "white matter"), ("green", "ventricles"))
         return Figure("tissue", "Tissue and structures", note, pictures=(picture,), legend=legend)
+
+    def morphometry(self) -> Figure | None:
+        """Regions, thickness of the cortex, and grey matter in the atlas, where they were made."""
+        mask, image = self._mask, self._corrected
+        steps = {name.split("/")[0] for name in self.series.tasks}
+        if mask is None or image is None or mask.shape != image.shape or not steps & {"vbm", "regions", "thickness"}:
+            return None
+        made = morphometry_pictures(
+            self.series, self.images.output, image, mask, lambda layout: self._grey(layout, image, mask),
+            self.images.pixel_mm, self.images.quality,
+        )  # fmt: skip
+        if not made:
+            return None
+        pictures = tuple(Picture(uri, alt, caption) for caption, (uri, alt) in made.items())
+        note = (
+            "Borders of regions should follow the folds that they are named after; thickness is blue at 1 mm, white at "
+            "3 mm, orange at 5 mm, and should be shown on the cortex alone."
+        )
+        return Figure("morphometry", "Regions, thickness, grey matter", note, pictures=pictures)
 
     def normalization(self) -> Figure | None:
         """Histograms of the normalised intensities in the brain."""

@@ -46,6 +46,9 @@ ADVICE: Mapping[str, str] = {
     "resample": "Look at the space on the disk and the memory, then run the same command again.",
     "normalize": "Look at the intensities in the brain mask; another method can be named with --normalize.",
     "segment": "Run the same command again; the other outputs do not need it.",
+    "vbm": "Look at the alignment to the atlas and the tissue segmentation.",
+    "regions": "Is the parcellation in the space of the atlas? Look at it over the atlas' image.",
+    "thickness": "Look at the tissue segmentation; the other outputs do not need it.",
     "measure": "Run the same command again; the images do not need it.",
 }
 
@@ -211,7 +214,7 @@ def _blocks(series: SeriesContent, figures: Iterable[Figure]) -> tuple[Block, ..
     titles = {
         "image": "Image", "mask": "Brain mask", "face": "Defacing", "bias": "Bias field",
         "registration": "Alignment to the reference", "atlas": "Alignment to the atlas",
-        "tissue": "Tissue and structures", "normalization": "Normalised intensities",
+        "tissue": "Tissue and structures", "normalization": "Normalised intensities", "morphometry": "Regions, thickness, grey matter",
     }  # fmt: skip
     numbers: dict[str, list[Number]] = {}
     for name, value in series.measures.items():

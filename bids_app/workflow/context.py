@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_app.assets import Space
+from bids_app.assets.parcellations import Parcellation
 from bids_app.inputs.series import Series
 from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
@@ -120,6 +121,8 @@ class RunContext:
         Standard scales for `nyul`, by contrast (`outputs.landmarks.contrast_label`).
     individual
         The within-subject template of the participant whose sessions are at work, if there is one.
+    parcellation, parcellation_space, midline_mm
+        The regions to be measured, the atlas that they are drawn in, and x (RAS+ mm) of its midsagittal plane.
     gpu
         Where the processes wait that predict on the GPUs (see `workflow.gpu`), if there are any.
     """
@@ -131,6 +134,9 @@ class RunContext:
     given_masks: Mapping[str, Path] = field(default_factory=dict)
     spaces: tuple[AtlasSpace, ...] = ()
     nyul: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    parcellation: Parcellation | None = None
+    parcellation_space: AtlasSpace | None = None
+    midline_mm: float = 0.0
     gpu: Path | None = None
     individual: IndividualSpace | None = None
 
@@ -169,9 +175,12 @@ def step_versions() -> dict[str, str]:
         face_check,
         intensity,
         lesions,
+        modulation,
         quality,
+        regions,
         registration,
         resampling,
+        thickness,
     )
     from bids_app.steps.brain_mask import synth
 
@@ -186,6 +195,9 @@ def step_versions() -> dict[str, str]:
         "resample": resampling.VERSION,
         "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
         "measure": quality.VERSION,
+        "vbm": f"{modulation.VERSION}/{resampling.VERSION}",
+        "regions": regions.VERSION,
+        "thickness": thickness.VERSION,
         "segment": f"{synth.VERSION}/{synth.weights_sha256()[:12]}",
     }
 

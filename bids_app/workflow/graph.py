@@ -26,6 +26,9 @@ MEMORY_GB = {
     "resample": 1.5,
     "normalize": 1.5,
     "measure": 1.5,
+    "vbm": 1.5,
+    "regions": 1.5,
+    "thickness": 3.0,
     "segment": 2.0,  # the benchmark of the network peaked at 1.5 with everything loaded
 }
 #: The same for HD-BET by what computes it; peaks with a network of its real size: torch 3.9, OpenVINO 3.2 (float32). On

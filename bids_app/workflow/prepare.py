@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bids_app.assets import find_hd_bet_weights, find_space
+import numpy as np
+
+from bids_app.assets import Space, find_hd_bet_weights, find_space, load_space
+from bids_app.assets.parcellations import find_parcellation
 from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, USAGE
 from bids_app.inputs.content import file_sha256
 from bids_app.outputs.landmarks import read_landmarks
 from bids_app.settings import Settings
+from bids_app.steps.images import mask_of
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
 
 log = logging.getLogger("bids_app")
@@ -93,11 +97,42 @@ def prepare(settings: Settings) -> RunContext:
     spaces = tuple(_named(spec, home, settings.templateflow_home) for spec in wanted)
     _check_names(spaces)
     nyul = read_landmarks(settings.nyul_landmarks) if settings.nyul_landmarks is not None else {}
-    return RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces, nyul)
+    context = RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces, nyul)
+    return _with_parcellation(context, home) if "regions" in settings.steps else context
+
+
+def _with_parcellation(context: RunContext, home: Path) -> RunContext:
+    """The parcellation that was asked for, and the atlas that it is drawn in: the one in its name, else the first."""
+    settings, spaces = context.settings, context.spaces
+    names = list(dict.fromkeys(space.space.name for space in spaces))
+    found = find_parcellation(settings.parcellation or "", names, home, settings.templateflow_home)
+    fitting = [space for space in spaces if found.space in (None, space.label)]
+    if not fitting:
+        raise SetupError(
+            f"--parcellation {found.source}: by its name it is in {found.space}; the reference is brought to "
+            f"{', '.join(names) or 'no atlas'}. Add {found.space} to --output-spaces",
+            USAGE,
+        )
+    return replace(
+        context, parcellation=found, parcellation_space=fitting[0], midline_mm=_midline_mm(fitting[0].finest)
+    )
+
+
+def _midline_mm(space: Space) -> float:
+    """x of the midsagittal plane: 0 in a standard space, else the centre of the brain."""
+    if space.standard:
+        return 0.0
+    _, mask = load_space(space)
+    centre = np.argwhere(mask_of(mask)).mean(axis=0)
+    return float((mask.affine @ [*centre, 1.0])[0])
 
 
 def _wanted_spaces(settings: Settings) -> tuple[str, ...]:
-    return settings.output_spaces if {"atlas", "resample", "normalize", "measure"} & set(settings.steps) else ()
+    return (
+        settings.output_spaces
+        if {"atlas", "resample", "normalize", "segment", "vbm", "regions", "measure"} & set(settings.steps)
+        else ()
+    )
 
 
 def _named(spec: str, home: Path, templateflow_home: Path | None) -> AtlasSpace:

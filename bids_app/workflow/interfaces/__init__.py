@@ -3,6 +3,7 @@
 from bids_app.workflow.interfaces.base import StepInterface
 from bids_app.workflow.interfaces.diffusion import LesionMask, MeasureMap, SharedBias, SharedDeface, SharedMask
 from bids_app.workflow.interfaces.measure import Measure
+from bids_app.workflow.interfaces.morphometry import Regions, Thickness, Vbm
 from bids_app.workflow.interfaces.native import Bias, Deface, Denoise, Mask, Segment
 from bids_app.workflow.interfaces.registration import Atlas, AtlasThroughTemplate, Coregister
 from bids_app.workflow.interfaces.spaces import Normalize, Resample
@@ -24,6 +25,9 @@ INTERFACES: dict[str, type[StepInterface]] = {
     "resample": Resample,
     "normalize": Normalize,
     "segment": Segment,
+    "vbm": Vbm,
+    "regions": Regions,
+    "thickness": Thickness,
     "measure": Measure,
 }
 

@@ -15,7 +15,7 @@ from bids_app.inputs.reference import choose_reference
 from bids_app.inputs.series import Session
 from bids_app.outputs.manifest import InputRecord, Manifest, files_present
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.plan import measured, native, spaces, tissue
+from bids_app.workflow.plan import measured, morphometry, native, spaces, tissue
 from bids_app.workflow.plan.ledger import Ledger
 from bids_app.workflow.plan.tasks import FileInput, SessionPlan, Task
 
@@ -60,6 +60,8 @@ def plan_session(
     for atlas in context.spaces:
         spaces.atlas(ledger, atlas)
     tissue.tissue(ledger)
+    morphometry.parcellate(ledger)
+    morphometry.cortex(ledger)
     for series in session.series:
         for space in spaces.spaces(ledger, series):
             spaces.resample(ledger, series, space)
@@ -67,6 +69,7 @@ def plan_session(
             spaces.normalize(ledger, series, space)
     for space in spaces.spaces(ledger, reference.series):
         tissue.tissue_in(ledger, space)
+        morphometry.vbm(ledger, space)
     for series in session.series:
         measured.measure(ledger, series)
     chosen = {name: task for name, task in ledger.tasks.items() if task.step in context.settings.steps}
