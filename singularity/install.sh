@@ -5,6 +5,7 @@
 #   install.sh app SOURCES           itself, and its templates and weights
 # Environment:
 #   TORCH_INDEX_URL         where torch comes from; PyTorch's index of builds for CPUs by default (PyPI's own brings CUDA)
+#   EXTRAS                  optional parts of pyproject.toml, separated by commas: exports, openvino, parquet
 #   SPACES                  templates of TemplateFlow to fetch, such as "MNI152NLin2009cSym"
 #   ACCEPT_HD_BET_LICENSE   1: fetch HD-BET's weights, whose licence is shown
 set -euo pipefail
@@ -28,7 +29,7 @@ libraries() {
   mkdir "$scratch/bids_app" # the requirements of a package without content
   cp "$sources/pyproject.toml" "$scratch"
   touch "$scratch/bids_app/__init__.py" "$scratch/README.md" "$scratch/LICENSE"
-  pip install --no-compile "$scratch"
+  pip install --no-compile "$scratch${EXTRAS:+[$EXTRAS]}"
   pip uninstall --quiet --yes bids_app
   # A package that the lock does not have would be another one in a year. (CUDA's libraries: torch pins them itself.)
   pip list --format freeze | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+[a-z0-9]*$//' | tr 'A-Z_.' 'a-z--' | sort > "$scratch/are"

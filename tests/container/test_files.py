@@ -127,3 +127,14 @@ def test_shard_passes_signals_and_exit_codes_on(tmp_path: Path) -> None:
     slow.terminate()
     assert slow.wait(20) == 75
     assert not list(tmp_path.glob("bids_app-shard-*"))
+
+
+def test_build_arguments_are_the_same_in_both_images_and_in_the_docs() -> None:
+    script = (ROOT / "singularity" / "install.sh").read_text()
+    read = set(re.findall(r"\$\{?([A-Z_]+)", script)) & set(re.findall(r"^#   ([A-Z_]+) ", script, re.MULTILINE))
+    assert read == {"TORCH_INDEX_URL", "EXTRAS", "SPACES", "ACCEPT_HD_BET_LICENSE"}
+    build = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1]
+    definition = (ROOT / "singularity" / "bids_app.def").read_text()
+    assert set(re.findall(r"^ARG ([A-Z_]+)", build, re.MULTILINE)) == read
+    assert set(re.findall(r"\{\{ ([A-Z_]+) \}\}", definition)) == read
+    assert read <= set(re.findall(r"^\| `([A-Z_]+)", (ROOT / "docs" / "containers.md").read_text(), re.MULTILINE))
