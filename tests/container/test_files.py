@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -14,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bids_app import __version__
 from bids_app.inputs.dataset import shard_of
@@ -138,3 +141,21 @@ def test_build_arguments_are_the_same_in_both_images_and_in_the_docs() -> None:
     assert set(re.findall(r"^ARG ([A-Z_]+)", build, re.MULTILINE)) == read
     assert set(re.findall(r"\{\{ ([A-Z_]+) \}\}", definition)) == read
     assert read <= set(re.findall(r"^\| `([A-Z_]+)", (ROOT / "docs" / "containers.md").read_text(), re.MULTILINE))
+
+
+def test_the_lock_file_has_every_package_that_an_install_brings() -> None:
+    """Also those that `pip list` hides, as the standard library has modules of their names."""
+    locked = {canonicalize_name(line.split("==")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    left, brought = ["bids_app"], set[str]()
+    while left:
+        for text in importlib.metadata.requires(left.pop()) or ():
+            needed = Requirement(text)
+            name = canonicalize_name(needed.name)
+            # CUDA's libraries are pinned by torch itself
+            if name in brought or name.startswith(("cuda", "nvidia", "triton")):
+                continue
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                brought.add(name)
+                left.append(name)
+    assert len(brought) > 50
+    assert sorted(brought - locked) == []
