@@ -1,6 +1,7 @@
 # bids_app: docker build -t bids_app .
 #
 #   --build-arg TORCH_INDEX_URL=https://pypi.org/simple    torch with CUDA (by default: for CPUs only)
+#   --build-arg EXTRAS=exports,openvino                   optional parts of pyproject.toml, which the image of 2.5 GB has no room for
 #   --build-arg SPACES="MNI152NLin2009cSym"                templates of TemplateFlow beside the default one, which ships
 #   --build-arg ACCEPT_HD_BET_LICENSE=1                    HD-BET's weights (reported as CC BY-NC 4.0: not for commercial use)
 #
@@ -8,6 +9,7 @@
 
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH_INDEX_URL
+ARG EXTRAS
 COPY pyproject.toml requirements.txt singularity/install.sh /src/
 RUN bash /src/install.sh libraries /src
 ARG SPACES

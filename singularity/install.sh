@@ -5,6 +5,7 @@
 #   install.sh app SOURCES           itself, and its templates and weights
 # Environment:
 #   TORCH_INDEX_URL         where torch comes from; PyTorch's index of builds for CPUs by default (PyPI's own brings CUDA)
+#   EXTRAS                  optional parts of pyproject.toml, separated by commas: exports, openvino, parquet
 #   SPACES                  templates of TemplateFlow to fetch, such as "MNI152NLin2009cSym"
 #   ACCEPT_HD_BET_LICENSE   1: fetch HD-BET's weights, whose licence is shown
 set -euo pipefail
@@ -18,6 +19,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 pip() { python3 -m pip --python "$target/bin/python" "$@"; } # none is left in the image
+installed() { # name==version of each package, also of argparse, which `pip list` takes for Python's own
+  "$target/bin/python" -c 'from importlib.metadata import distributions as all
+for each in all(): print(each.metadata["Name"] + "==" + each.version)'
+}
 # Nobody may write to the image later, so modules are compiled now. Their compiled forms carry no time, so that two builds
 # are the same. Some libraries bring templates of code, which do not compile.
 compile() { "$target/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$@" > /dev/null 2>&1 || true; }
@@ -28,10 +33,10 @@ libraries() {
   mkdir "$scratch/bids_app" # the requirements of a package without content
   cp "$sources/pyproject.toml" "$scratch"
   touch "$scratch/bids_app/__init__.py" "$scratch/README.md" "$scratch/LICENSE"
-  pip install --no-compile "$scratch"
+  pip install --no-compile "$scratch${EXTRAS:+[$EXTRAS]}"
   pip uninstall --quiet --yes bids_app
   # A package that the lock does not have would be another one in a year. (CUDA's libraries: torch pins them itself.)
-  pip list --format freeze | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+[a-z0-9]*$//' | tr 'A-Z_.' 'a-z--' | sort > "$scratch/are"
+  installed | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+[a-z0-9]*$//' | tr 'A-Z_.' 'a-z--' | sort > "$scratch/are"
   tr 'A-Z_.' 'a-z--' < "$sources/requirements.txt" | sort > "$scratch/locked"
   if comm -23 "$scratch/are" "$scratch/locked" | grep .; then
     echo "install.sh: these are not in requirements.txt" >&2

@@ -214,7 +214,8 @@ def _blocks(series: SeriesContent, figures: Iterable[Figure]) -> tuple[Block, ..
     titles = {
         "image": "Image", "mask": "Brain mask", "face": "Defacing", "bias": "Bias field",
         "registration": "Alignment to the reference", "atlas": "Alignment to the atlas",
-        "tissue": "Tissue and structures", "normalization": "Normalised intensities", "morphometry": "Regions, thickness, grey matter",
+        "tissue": "Tissue and structures", "normalization": "Normalised intensities",
+        "morphometry": "Regions, thickness, grey matter",
     }  # fmt: skip
     numbers: dict[str, list[Number]] = {}
     for name, value in series.measures.items():

@@ -26,8 +26,9 @@ UID = 1234
 #: The user of Apptainer's runs, when the tests run as root.
 PLAIN_UID = 1000
 IMAGE = "bids_app"
-#: What every run here is asked for: everything, fast.
-WORDS = ("--brain-extraction", "synth", "--output-spaces", "MNI152NLin2009aSym:res-4")
+#: What every run here is asked for: everything, fast. At 4 mm the masks of artificial heads are too coarse for each
+#: face to be found removed; what these runs compare are systems, so that such a series is written nevertheless.
+WORDS = ("--brain-extraction", "synth", "--output-spaces", "MNI152NLin2009aSym:res-4", "--allow-face")
 #: Participants, one for each of six shards; the first has two series.
 LABELS = tuple(next(f"{i:02d}" for i in range(1, 100) if shard_of(f"{i:02d}", 6) == shard) for shard in range(1, 7))
 #: The first participant alone, where that is enough.

@@ -62,7 +62,7 @@ def test_two_blocks_give_what_one_run_gives(
     environment = {**slurm, "BIDS_APP_GPU": "--comment=gpu"}
     said = _submit(sources, environment, logs, 2, small, out, *ONE, *WORDS)
     assert "--steps mask deface --participant" in said
-    assert re.search(r"--dependency=afterany:\d+ .* --steps bias coregister", said)
+    assert re.search(r"--dependency=afterany:\d+ .* --steps lesion bias coregister", said)
     assert images_of(out) == of_one(outside)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -14,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bids_app import __version__
 from bids_app.inputs.dataset import shard_of
@@ -127,3 +130,32 @@ def test_shard_passes_signals_and_exit_codes_on(tmp_path: Path) -> None:
     slow.terminate()
     assert slow.wait(20) == 75
     assert not list(tmp_path.glob("bids_app-shard-*"))
+
+
+def test_build_arguments_are_the_same_in_both_images_and_in_the_docs() -> None:
+    script = (ROOT / "singularity" / "install.sh").read_text()
+    read = set(re.findall(r"\$\{?([A-Z_]+)", script)) & set(re.findall(r"^#   ([A-Z_]+) ", script, re.MULTILINE))
+    assert read == {"TORCH_INDEX_URL", "EXTRAS", "SPACES", "ACCEPT_HD_BET_LICENSE"}
+    build = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1]
+    definition = (ROOT / "singularity" / "bids_app.def").read_text()
+    assert set(re.findall(r"^ARG ([A-Z_]+)", build, re.MULTILINE)) == read
+    assert set(re.findall(r"\{\{ ([A-Z_]+) \}\}", definition)) == read
+    assert read <= set(re.findall(r"^\| `([A-Z_]+)", (ROOT / "docs" / "containers.md").read_text(), re.MULTILINE))
+
+
+def test_the_lock_file_has_every_package_that_an_install_brings() -> None:
+    """Also those that `pip list` hides, as the standard library has modules of their names."""
+    locked = {canonicalize_name(line.split("==")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    left, brought = ["bids_app"], set[str]()
+    while left:
+        for text in importlib.metadata.requires(left.pop()) or ():
+            needed = Requirement(text)
+            name = canonicalize_name(needed.name)
+            # CUDA's libraries are pinned by torch itself
+            if name in brought or name.startswith(("cuda", "nvidia", "triton")):
+                continue
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                brought.add(name)
+                left.append(name)
+    assert len(brought) > 50
+    assert sorted(brought - locked) == []
