@@ -54,7 +54,7 @@ def test_every_measure_is_explained() -> None:
     for name, measure in measures.items():
         assert isinstance(measure, Measure)
         assert name == measure.name
-        assert measure.group in ("image", "mask", "bias", "registration", "normalization", "face")
+        assert measure.group in ("image", "mask", "bias", "registration", "normalization", "face", "tissue")
         assert measure.better in ("higher", "lower", "none")
         assert measure.unit in UNITS
         assert measure.meaning.endswith(".")
