@@ -133,6 +133,7 @@ def openvino_network(network: torch.nn.Module, engine: str, patch: Shape, thread
     try:
         with unchanged_surroundings(), _quiet(), torch.no_grad():
             program = torch.export.export(network, (torch.zeros(1, 1, *patch),))
+            program = program.run_decompositions({torch.ops.aten.instance_norm.default: _steady_norm})
             frontend = FrontEndManager().load_by_framework("pytorch")
             decoder = TorchFXPythonDecoder.from_exported_program(program)  # the frontend does not keep it alive
             model = frontend.convert(frontend.load(decoder))
@@ -159,6 +160,20 @@ def openvino_network(network: torch.nn.Module, engine: str, patch: Shape, thread
         return torch.stack([logits[0, 1] - logits[0, 0] for logits in results])
 
     return scores
+
+
+def _steady_norm(
+    image: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, _mean: None, _variance: None,
+    _use_input_stats: bool, _momentum: float, epsilon: float, _cudnn_enabled: bool,
+) -> torch.Tensor:  # fmt: skip
+    """Instance norm as a group norm of one channel a group, for which OpenVINO has a kernel of its own.
+
+    Instance norm itself becomes means over all voxels that OpenVINO sums one by one in float32: with the 3.5 million
+    voxels of a patch its scores were off by 0.04 where torch's were by 0.00003 (Dice of a whole head's mask 0.990).
+    """
+    import torch
+
+    return torch.ops.aten.group_norm.default(image, image.shape[1], weight, bias, epsilon)
 
 
 @contextlib.contextmanager
