@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ log = logging.getLogger("bids_app")
 _NO_TISSUE = "it has no tissue segmentation"
 #: Of the native volume that the modulated map may miss before it is warned of.
 _TOLERANCE = 0.03
+#: Mean thickness of a hemisphere's cortex in healthy adults, generously (mm; about 2.5: Fischl and Dale 2000,
+#: doi:10.1073/pnas.200033797).
+_PLAUSIBLE_MM = (2.0, 3.2)
 
 
 class _OnTissueInputSpec(StepInputSpec):
@@ -153,7 +157,10 @@ class Thickness(StepInterface):
         rows = []
         for name, number in (("left", LEFT), ("right", RIGHT)):
             rows.append(_row("cortex", None, "cerebral cortex", name, summary(found, np.flatnonzero(on == number))))
-        facts = {f"thickness_{row[3]}_mm": row[5] for row in rows}
+        facts: dict[str, Any] = {f"thickness_{row[3]}_mm": row[5] for row in rows}
+        if problem := implausible(list(facts.values())):
+            log.warning("%s: %s", self.task.series.name, problem)
+            facts["thickness_problem"] = problem
         parcellation = self.context.parcellation
         labels = self.inputs.parcellation if isinstance(self.inputs.parcellation, str) else None
         if parcellation is not None and labels is not None and Path(labels).is_file():
@@ -170,6 +177,17 @@ class Thickness(StepInterface):
             "thickness_stats": (stats_table(THICKNESS_COLUMNS, rows), THICKNESS_COLUMNS),
         }
         return made, facts
+
+
+def implausible(means_mm: Sequence[float | None]) -> str:
+    """What is wrong with the mean thickness of the hemispheres; empty where it is an adult's."""
+    low, high = _PLAUSIBLE_MM
+    if all(mean is not None and low <= mean <= high for mean in means_mm):
+        return ""
+    told = " and ".join("none" if mean is None else f"{mean:.1f}" for mean in means_mm)
+    return (
+        f"a mean cortical thickness of {told} mm is not an adult's ({low:g} to {high:g} mm): do not use these numbers"
+    )
 
 
 def _row(parcellation: str, index: int | None, name: str, hemisphere: str, told: Any) -> list[Any]:

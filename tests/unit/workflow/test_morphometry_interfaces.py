@@ -13,7 +13,7 @@ from bids_app.assets.parcellations import Parcellation
 from bids_app.steps.brain_mask.synth import classes_table
 from bids_app.steps.images import like
 from bids_app.steps.regions import Region
-from bids_app.workflow.interfaces.morphometry import Thickness, Vbm
+from bids_app.workflow.interfaces.morphometry import Thickness, Vbm, implausible
 from tests.unit.steps.test_thickness import shell
 
 
@@ -62,3 +62,12 @@ def test_without_tissue_nothing_is_made(tmp_path: Path) -> None:
     interface = Vbm(task=SimpleNamespace(targets={}), context=None, failures=str(tmp_path))
     interface.inputs.probseg_gm = str(tmp_path / "never.nii.gz")
     assert interface.compute() == ({}, {"tissue_gate": "it has no tissue segmentation"})
+
+
+@pytest.mark.parametrize(
+    ("means", "said"), [((2.5, 2.6), ""), ((4.6, 2.5), "4.6 and 2.5 mm"), ((2.4, None), "2.4 and none")]
+)
+def test_a_thickness_that_no_adult_has_is_warned_of(means: tuple[float | None, ...], said: str) -> None:
+    problem = implausible(means)
+    assert bool(problem) == bool(said)
+    assert said in problem
