@@ -64,7 +64,7 @@ def contrast_of(dice: Dice) -> Contrast:
     noise[[0, count]] = texture[[0, count]] = dice.between(0, 0.03)
     cells = int(dice.rng.integers(10, 30))
     return Contrast(
-        *(torch.from_numpy(a.astype(np.float32)) for a in (mean, noise, texture)), dice.smooth(cells, cells, cells)
+        *(torch.as_tensor(a.astype(np.float32)) for a in (mean, noise, texture)), dice.smooth(cells, cells, cells)
     )
 
 

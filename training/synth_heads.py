@@ -45,20 +45,24 @@ class Head:
 
 
 def synthetic_head(source: LabelMap, seed: int, number: int) -> Head:
-    """Head `number` of a series: the same for the same seed and number."""
-    dice = Dice(seed, number)
+    """Head `number` of a series, on the device of the label map: the same for the same seed, number and device."""
+    with source.tissue.device:
+        return _synthetic_head(source, Dice(seed, number, device=source.tissue.device))
+
+
+def _synthetic_head(source: LabelMap, dice: Dice) -> Head:
     if dice.chance(0.04):
         return _no_head(dice)
     points, flipped = _placed(source, dice)
     tissue, classes, brain, intracranial = _looked_up(source, points)
     if flipped:
-        classes = _OTHER_SIDE[classes]
+        classes = _OTHER_SIDE.to(classes.device)[classes]
     contrast = contrast_of(dice)
     parts = subdivided(tissue, dice)
     image = painted(parts, contrast, dice)
     jitters = int(dice.rng.integers(1, 4))
     for _ in range(jitters):  # partial volume: a voxel of 2 mm shows several of 1 mm
-        offset = torch.from_numpy(dice.rng.uniform(-0.9, 0.9, 3).astype(np.float32))
+        offset = torch.as_tensor(dice.rng.uniform(-0.9, 0.9, 3).astype(np.float32))
         shifted, _, b, i = _looked_up(source, points + offset[:, None, None, None])
         more = shifted.long()
         image += painted(torch.where(parts >= len(TISSUES), more + len(TISSUES), more), contrast, dice)
@@ -97,10 +101,10 @@ def _placed(source: LabelMap, dice: Dice) -> tuple[Tensor, bool]:
     flipped = dice.chance(0.5)
     if flipped:
         matrix[0] *= -1
-    matrix = torch.from_numpy(matrix.astype(np.float32))
-    move = torch.from_numpy((dice.rng.normal(0, 1, 3) * [6, 9, 9]).astype(np.float32))
+    matrix = torch.as_tensor(matrix.astype(np.float32))
+    move = torch.as_tensor((dice.rng.normal(0, 1, 3) * [6, 9, 9]).astype(np.float32))
     if dice.chance(0.03):  # a neck, a jaw, an ear: little or nothing of the brain
-        move += torch.from_numpy((dice.rng.normal(0, 1, 3) * [30, 50, 50] - [0, 0, 90]).astype(np.float32))
+        move += torch.as_tensor((dice.rng.normal(0, 1, 3) * [30, 50, 50] - [0, 0, 90]).astype(np.float32))
     points = torch.einsum("ij,jxyz->ixyz", matrix, grid + move[:, None, None, None])
     amplitude = dice.between(0, 4.0)
     cells = int(dice.rng.integers(4, 9))

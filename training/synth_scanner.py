@@ -31,21 +31,20 @@ def scanned(image: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
         image = _sliced(image, int(dice.rng.choice(3, p=(0.2, 0.25, 0.55))), dice)
     if dice.chance(0.3):
         image = _blurred(image, dice.rng.uniform(0.0, 0.7, 3))
-    seen = _field_of_view(dice)
-    scaled = normalized(torch.where(seen, image, torch.zeros(())), seen)
+    box = _field_of_view(dice)
+    seen = torch.zeros(BOX_VOXELS, dtype=torch.bool)
+    seen[box] = True
+    scaled = torch.where(seen, _normalized(image, image[box]), torch.zeros(()))
     if dice.chance(0.05):
         scaled = torch.where(seen, 1 - scaled, torch.zeros(()))
     return scaled ** float(np.exp(dice.rng.normal(0, 0.3))), seen
 
 
-def normalized(image: Tensor, seen: Tensor) -> Tensor:
-    """0..1 between the 1st and the 99.5th percentile of the field of view; 0 outside it."""
-    values = image[seen][::7]
-    if values.numel() < 100:
-        return torch.zeros_like(image)
-    ordered = values.sort().values
+def _normalized(image: Tensor, part: Tensor) -> Tensor:
+    """0..1 between the 1st and the 99.5th percentile of a part."""
+    ordered = part.flatten()[::7].sort().values
     low, high = ordered[int(0.01 * (len(ordered) - 1))], ordered[int(0.995 * (len(ordered) - 1))]
-    return torch.where(seen, ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1), torch.zeros(()))
+    return ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
 
 def _blurred(image: Tensor, sigma: NDArray[np.float64]) -> Tensor:
@@ -79,18 +78,24 @@ def _sliced(image: Tensor, axis: int, dice: Dice) -> Tensor:
     return lines.view(moved).movedim(-1, axis).contiguous()
 
 
-def _field_of_view(dice: Dice) -> Tensor:
+def _field_of_view(dice: Dice) -> tuple[slice, slice, slice]:
     """Whole box, or cut from some sides: no neck, no vertex, a slab, a narrow scan."""
-    seen = torch.ones(BOX_VOXELS, dtype=torch.bool)
+    low, high = [0, 0, 0], list(BOX_VOXELS)
     if dice.chance(0.45):
-        return seen
+        return _box(low, high)
     for axis in range(3):
         for side in (0, 1):
             if not dice.chance(0.35 if axis < 2 else 0.5):
                 continue
             most = (0.18, 0.22, 0.32)[axis] if dice.chance(0.85) else 0.42
             cut = int(dice.between(0, most) * BOX_VOXELS[axis])
-            part = [slice(None)] * 3
-            part[axis] = slice(0, cut) if side == 0 else slice(BOX_VOXELS[axis] - cut, None)
-            seen[tuple(part)] = False
-    return seen
+            if side == 0:
+                low[axis] = cut
+            else:
+                high[axis] = BOX_VOXELS[axis] - cut
+    return _box(low, high)
+
+
+def _box(low: list[int], high: list[int]) -> tuple[slice, slice, slice]:
+    x, y, z = (slice(a, b) for a, b in zip(low, high, strict=True))
+    return x, y, z
