@@ -31,6 +31,7 @@ from bids_app.assets import load_space
 from bids_app.assets.spaces import EMBEDDED, find_space
 from bids_app.steps import images
 from bids_app.steps.brain_mask.synth_network import CLASSES
+from bids_app.steps.modulation import jacobian_determinant
 from bids_app.steps.registration import read_transform, register, write_transform
 from bids_app.steps.resampling import Grid, resample_labels
 
@@ -119,7 +120,7 @@ def scores(there: Atlas, scan: Scan, transform: Any) -> tuple[float, float, floa
     atlas_grey = _grey_of(there) & cerebrum
     return (
         _dice(brain, inside), _dice(white & cerebrum, there.white & cerebrum), _dice(grey & cerebrum, atlas_grey),
-        _smallest_determinant(there.brain, transform),
+        float(jacobian_determinant([transform], grid).min()),
     )  # fmt: skip
 
 
@@ -134,19 +135,6 @@ def _grey_of(there: Atlas) -> NDArray[np.bool_]:
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
-def _smallest_determinant(image: images.Image, transform: Any) -> float:
-    """Of the derivative of the map from the atlas to the head, by central differences on the atlas' grid."""
-    import SimpleITK as sitk
-
-    itk = images.to_itk(image)
-    if transform.IsLinear():
-        return float(np.linalg.det(np.array(transform.GetMatrix()).reshape(3, 3)))
-    field = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, itk.GetSize(), itk.GetOrigin(), itk.GetSpacing(), itk.GetDirection()
-    )
-    return float(sitk.GetArrayViewFromImage(sitk.DisplacementFieldJacobianDeterminant(field)).min())
 
 
 def main() -> int:

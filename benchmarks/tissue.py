@@ -1,4 +1,4 @@
-"""Tissue segmentation against known truth: Dice, volumes and seconds over synthetic T1-like heads.
+"""Tissue segmentation against known truth: Dice, volumes, thickness and seconds over synthetic T1-like heads.
 
     python benchmarks/tissue.py LABELMAPS [--quick] [--peer] [--slices MM] > tissue.tsv
 
@@ -6,7 +6,8 @@
 head), texture, partial volume, noise, and a bias field of standard deviation 0.15 in its logarithm. Each goes the whole
 way: `synth`'s masks and labels, N4, rigid registration to the atlas, tissue. True grey matter is cortex, deep grey
 matter and the cerebellum's cortex; true white matter that of cerebrum and cerebellum, its lesions, and the brain stem.
-The seconds are those of the step `segment`: labels, priors and tissue. Maps 06, 13 and 19 were held back from `synth`'s
+The seconds are those of the step `segment`: labels, priors and tissue. The cortex' mean thickness stands beside that of
+the true labels, measured in the same way. Maps 06, 13 and 19 were held back from `synth`'s
 training and are judged by themselves, too. `--peer` runs ANTs' Atropos on the same images and masks, once with the
 atlas' maps and once with our priors. `--slices`: slices of so many mm, judged by nothing. `--quick`: 4 heads. Exits
 with 1 where a target is missed.
@@ -35,6 +36,7 @@ from bids_app.steps.bias_field import bias_field, correct, n4_settings
 from bids_app.steps.brain_mask.synth import classes_table, synth_mask, synth_segmentation
 from bids_app.steps.registration import register
 from bids_app.steps.resampling import Grid, resample
+from bids_app.steps.thickness import Cortex, cortex_of, cortical_thickness, largest_edge_problem, summary
 from bids_app.steps.tissue import TISSUES, check_contrast, segment_tissue
 from bids_app.steps.tissue.priors import pure_priors
 
@@ -46,6 +48,19 @@ _TRUE: Mapping[str, tuple[str, ...]] = {
     "WM": ("wm", "cerebellum wm", "stem", "lesion"),
     "CSF": ("csf", "ventricle", "choroid"),
 }
+#: What the cortex surrounds.
+_WITHIN = (
+    "wm",
+    "lesion",
+    "thalamus",
+    "caudate",
+    "putamen",
+    "pallidum",
+    "hippocampus",
+    "ventral",
+    "ventricle",
+    "choroid",
+)
 _COLUMNS = ("GM", "WM", "CSF", "ventricles")
 
 
@@ -56,6 +71,7 @@ class Case:
     name: str
     scan: Scan
     truth: dict[str, NDArray[np.bool_]]
+    thickness_mm: float
 
 
 def case(source: LabelMap, number: int, slices_mm: float) -> Case:
@@ -78,7 +94,16 @@ def case(source: LabelMap, number: int, slices_mm: float) -> Case:
     }
     wet = [index for index, name in classes_table() if "ventricle" in name]
     truth["ventricles"] = np.isin(np.asarray(scan.classes.dataobj), wet)
-    return Case(source.name.split(".")[0], Scan(biased, scan.brain, scan.intracranial, scan.classes), truth)
+    grey = images.like((painted_as == PAINTED.index("gm")).astype(np.float32), biased)
+    within = np.isin(painted_as, [PAINTED.index(name) for name in _WITHIN])
+    mean = _mean_thickness(cortex_of(grey, images.like(within.astype(np.float32), biased)))
+    return Case(source.name.split(".")[0], Scan(biased, scan.brain, scan.intracranial, scan.classes), truth, mean)
+
+
+def _mean_thickness(cortex: Cortex) -> float:
+    if largest_edge_problem(cortex.labels):
+        return np.nan
+    return summary(cortical_thickness(cortex), np.ones(cortex.labels.shape, bool)).mean_mm or np.nan
 
 
 @dataclass(frozen=True)
@@ -88,6 +113,7 @@ class Found:
     labels: dict[str, NDArray[np.bool_]]
     volumes: dict[str, float]
     seconds: float
+    thickness_mm: float = np.nan
 
 
 def measured(one: Case, threads: int, peer: bool) -> tuple[dict[str, Found], float, float]:
@@ -113,8 +139,12 @@ def measured(one: Case, threads: int, peer: bool) -> tuple[dict[str, Found], flo
     volumes = {name: float(images.array_of(part).sum()) for name, part in tissue.probabilities.items()}
     masks["ventricles"] = images.mask_of(tissue.ventricles)
     volumes["ventricles"] = sum(tissue.ventricle_ml.values()) / images.voxel_ml(image)
-    result = {"ours": Found(masks, volumes, seconds)}
     regions = np.asarray(labels.labels.dataobj)
+    places = [np.isin(regions, [i for i, name in enumerate(names) if any(part in name for part in parts)])
+              for parts in (("deep grey", "ventricle"), ("cerebellum", "brain stem"))]  # fmt: skip
+    grey, white = (tissue.probabilities[name] for name in ("GM", "WM"))
+    thickness = _mean_thickness(cortex_of(grey, white, within=places[0], beyond=places[1]))
+    result = {"ours": Found(masks, volumes, seconds, thickness)}
     wet = np.isin(regions, [index for index, name in enumerate(names) if "ventricle" in name])
     result["synth"] = Found({"ventricles": wet}, {"ventricles": float(wet.sum())}, seconds)
     if peer:
@@ -171,7 +201,18 @@ def main() -> int:
     arguments = parser.parse_args()
     paths = sorted(arguments.labelmaps.glob("seg_*.nii.gz"))
     header = [f"dice {name}" for name in _COLUMNS] + [f"volume {name}" for name in _COLUMNS]
-    print("head", "who", *header, "permuted", "seconds", "intracranial", "contrast", sep="\t")
+    print(
+        "head",
+        "who",
+        *header,
+        "permuted",
+        "seconds",
+        "intracranial",
+        "contrast",
+        "thickness",
+        "true thickness",
+        sep="\t",
+    )
     rows: dict[str, list[list[float]]] = {}
     heads: list[str] = []
     for number in range(4 if arguments.quick else 20):
@@ -179,7 +220,7 @@ def main() -> int:
         heads.append(one.name)
         found, share, contrast = measured(one, arguments.threads, arguments.peer)
         for who, result in found.items():
-            row = [*scores(result, one.truth), share, contrast]
+            row = [*scores(result, one.truth), share, contrast, result.thickness_mm, one.thickness_mm]
             rows.setdefault(who, []).append(row)
             print(f"{one.name} {number}", who, *(f"{value:.3f}" for value in row), sep="\t", flush=True)
     for who, table in rows.items():

@@ -268,7 +268,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--thickness",
         action="store_true",
-        help="cortical thickness of the reference by DiReCT, for voxels up to 1.2 mm; experimental, takes half an hour",
+        help="cortical thickness of the reference, for voxels up to 1.2 mm",
     )
     group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
 

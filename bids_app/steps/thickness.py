@@ -1,5 +1,13 @@
-"""Cortical thickness by DiReCT: how far the border of the white matter travels to the pia (Das et al. 2009,
-doi:10.1016/j.neuroimage.2008.12.016), with ANTs' `KellyKapowski` and the settings of antsCorticalThickness.sh."""
+"""Cortical thickness from the distance to the white matter, projected through the cortex.
+
+After Dahnke, Yotter and Gaser (2013), doi:10.1016/j.neuroimage.2012.09.050. Every voxel of the cortex is followed
+outward along the slope of its distance to the white matter. The way ends where the fluid begins or, in a fold whose
+banks touch, on the ridge between two banks, and the distance there is the thickness. What such a closed fold holds of
+fluid, less than a voxel shows, is the sum of the fluid's probability along the way, and no cortex.
+
+The iterative registration of the white to the grey matter (DiReCT, Das et al. 2009) was here before: on a real head it
+gave 4.6 mm and took half an hour, because where the banks touch nothing stops it.
+"""
 
 from __future__ import annotations
 
@@ -8,53 +16,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .images import Image, ImageError, array_of, like, spacing_mm
-from .registration.engine import load_ants
-from .resampling import Grid
 
-VERSION = "1"
+VERSION = "2"
 
-#: A shell of 3 mm measures 3.08 mm with voxels of 0.7 mm, 3.07 with 1 mm, and only 2.54 with 1.5 mm.
+#: Longer voxels do not resolve a cortex of 2.5 mm: at 1.5 mm a shell of 2 mm is measured 7 % too thick.
 LARGEST_EDGE_MM = 1.2
-_GREY, _WHITE = 2, 3  # DiReCT's labels by custom
-#: Around the cortex: the deformation needs room to smooth into.
-_MARGIN_MM = 8.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """DiReCT's numbers; as antsCorticalThickness.sh has them but for those that say otherwise.
-
-    Attributes
-    ----------
-    iterations, convergence_threshold, convergence_window
-        At most so many, and when it stops before.
-    gradient_step, smoothing_variance
-        Of the velocity field. The script's step of 0.025 ends too early: spherical shells of 3 mm (1 mm voxels) come
-        out as 2.14 mm, with 0.05 as 2.69 and with 0.1 as 3.07; of 2 and 4 mm as 1.88 and 4.11 with 0.1.
-    integration_points
-        Compositions of the velocity field.
-    largest_mm
-        Prior limit of the thickness.
-    """
-
-    iterations: int = 45
-    convergence_threshold: float = 0.0
-    convergence_window: int = 10
-    gradient_step: float = 0.1
-    smoothing_variance: float = 1.5
-    integration_points: int = 10
-    largest_mm: float = 10.0
-
-
-DEFAULT = Settings()
+#: The cortex is 1 to 4.5 mm thick (Fischl and Dale 2000, doi:10.1073/pnas.200033797): what lies further out is none.
+LARGEST_MM = 6.0
+_THINNEST_MM = 1.0
+_GREY, _WHITE = 2, 3
+_MARGIN_MM = 4.0
+#: Edges over this are halved for all that is computed: finer than half a millimetre gains nothing and takes memory.
+_HALVED_FROM_MM = 0.75
+_STEP_MM = 0.25
+#: The distance is smoothed by so much before its slope is taken: it comes from a border made of voxels.
+_SMOOTHING_MM = 0.35
+#: A ridge is blunt on a grid: its height is extrapolated from so far on both sides, where the slopes are whole.
+_FROM_RIDGE_MM = 0.5
+#: The distance grows by a whole step along its own slope; by less than this share of it, that was a ridge.
+_RIDGE = 0.4
+#: Nearer to the white matter is none: the distance is uneven there, where it was corrected within the voxels.
+_NO_RIDGE_MM = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class Cortex:
-    """What DiReCT sees, on one grid: `labels` 2 where it is most likely cortex and 3 where it is what lies within, and
-    the probabilities of both (float32)."""
+    """The cortex on one grid: `labels` 2 where it is most likely cortex and 3 where it is what lies within, and the
+    probabilities of both (float32)."""
 
     labels: Image
     grey: Image
@@ -63,7 +54,7 @@ class Cortex:
 
 @dataclass(frozen=True)
 class ThicknessSummary:
-    """Of some voxels of the cortex: mean, standard deviation (n - 1) and median in mm; None of fewer than two."""
+    """Over the surface of some cortex: mean, standard deviation and median in mm; None of fewer than two voxels."""
 
     voxels: int
     mean_mm: float | None
@@ -81,8 +72,8 @@ def cortex_of(
     grey, white
         Probabilities of the tissues, 0 to 1, on one grid.
     within
-        Voxels that the cortex surrounds whatever their tissue (deep grey matter, lateral ventricles): white matter to
-        DiReCT, as the deep grey matter is in antsCorticalThickness.sh.
+        Voxels that the cortex surrounds whatever their tissue (deep grey matter, lateral ventricles): white matter
+        here.
     beyond
         Voxels that belong to no cerebral cortex (cerebellum, brain stem): nothing.
     """
@@ -95,10 +86,8 @@ def cortex_of(
     return Cortex(like(labels, grey), like(g, grey), like(w, grey))
 
 
-def cortical_thickness(cortex: Cortex, settings: Settings = DEFAULT) -> Image:
+def cortical_thickness(cortex: Cortex) -> Image:
     """Thickness in mm at the voxels of the cortex (`labels` 2), 0 elsewhere; float32 on the same grid.
-
-    On one thread, so that the same input gives the same bytes.
 
     Raises
     ------
@@ -110,31 +99,113 @@ def cortical_thickness(cortex: Cortex, settings: Settings = DEFAULT) -> Image:
     labels = np.asanyarray(cortex.labels.dataobj)
     if not (labels == _GREY).any() or not (labels == _WHITE).any():
         raise ImageError("the segmentation has no cortex around white matter")
-    box = _box(labels > 0, spacing_mm(cortex.labels))
-    load_ants()
-    import ants
-
-    part = Grid.of(cortex.labels).part(box)
-    seen = [
-        ants.from_numpy(np.ascontiguousarray(array_of(each)[box]), spacing=list(part.spacing_mm))
-        for each in (cortex.labels, cortex.grey, cortex.white)
-    ]
-    s = settings
-    found = ants.kelly_kapowski(
-        *seen,
-        its=f"{s.iterations},{s.convergence_threshold:g},{s.convergence_window}",
-        r=s.gradient_step,
-        m=s.smoothing_variance,
-        gm_label=_GREY,
-        wm_label=_WHITE,
-        n=s.integration_points,
-        t=s.largest_mm,
-        b=0,
+    edges = spacing_mm(cortex.labels)
+    box = _box(labels > 0, edges)
+    times = np.where(np.array(edges) > _HALVED_FROM_MM, 2, 1)
+    white, tissue = (
+        np.asarray(ndimage.zoom(array[box], times, order=1, mode="nearest", grid_mode=True))
+        for array in (array_of(cortex.white), array_of(cortex.grey) + array_of(cortex.white))
     )
+    fine = np.array(edges) / times
+    voxels = np.argwhere(labels[box] == _GREY)
+    starts = ((voxels + 0.5) * times - 0.5).T.astype(np.float32)
+    fields = _Fields(_distance_mm(white, fine), tissue.clip(0, 1), fine)
+    values = _thickness_at(starts, fields)
     result = np.zeros(labels.shape, np.float32)
-    result[box] = found.numpy()
-    result[(labels != _GREY) | ~np.isfinite(result)] = 0
-    return like(np.clip(result, 0, s.largest_mm), cortex.labels)
+    result[box][tuple(voxels.T)] = values
+    return like(result, cortex.labels)
+
+
+class _Fields:
+    """The distance to the white matter (mm), its slope, and the share of tissue, anywhere between the voxels."""
+
+    def __init__(self, distance: NDArray[np.float32], tissue: NDArray[np.float32], edges_mm: NDArray[np.float64]):
+        self._distance, self._tissue = distance, tissue
+        smooth = ndimage.gaussian_filter(distance, _SMOOTHING_MM / edges_mm)
+        self._slope = [part.astype(np.float32) for part in np.gradient(smooth, *edges_mm)]
+        self._voxels_per_mm = (1 / edges_mm[:, None]).astype(np.float32)
+
+    def distance(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _at(self._distance, points)
+
+    def tissue(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _at(self._tissue, points)
+
+    def moved(self, points: NDArray[np.float32], mm: float) -> NDArray[np.float32]:
+        """The points so much further from the white matter."""
+        slope = np.stack([_at(part, points) for part in self._slope])
+        return points + slope / np.maximum(np.linalg.norm(slope, axis=0), 1e-6) * mm * self._voxels_per_mm
+
+
+def _thickness_at(starts: NDArray[np.float32], fields: _Fields) -> NDArray[np.float32]:
+    """The thickness (mm) of the cortex at points (3, n) within it; 0 where no white matter is near."""
+    found = fields.distance(starts)
+    far = found > LARGEST_MM
+    fluid = np.zeros(len(found), np.float32)  # mm of it between the white matter and a ridge
+    closed = np.zeros(len(found), bool)
+    active = np.flatnonzero(~far)
+    points = starts[:, active]
+    distance, tissue = found[active], fields.tissue(points)
+    for _ in range(int(LARGEST_MM / _STEP_MM)):
+        if not len(active):
+            break
+        further = fields.moved(points, _STEP_MM)
+        next_distance, next_tissue = fields.distance(further), fields.tissue(further)
+        leaves = next_tissue < 0.5
+        ridge = ~leaves & (next_distance - distance < _RIDGE * _STEP_MM) & (distance > _NO_RIDGE_MM)
+        share = np.where(leaves, (tissue - 0.5) / np.maximum(tissue - next_tissue, 1e-6), 1).clip(0, 1)
+        found[active] = distance + np.maximum(next_distance - distance, 0) * share
+        met = active[ridge]
+        before, beyond = fields.moved(points[:, ridge], -_FROM_RIDGE_MM), fields.moved(points[:, ridge], _STEP_MM)
+        beyond += beyond - points[:, ridge]  # twice the step: straight on, over the ridge
+        height = (fields.distance(before) + fields.distance(beyond) + _FROM_RIDGE_MM + 2 * _STEP_MM) / 2
+        found[met] = np.clip(height, distance[ridge], distance[ridge] + _FROM_RIDGE_MM)
+        closed[met] = True
+        # a ridge lies on average in the middle of the last step
+        fluid[active] += _STEP_MM * np.where(ridge, 0.5, ~leaves) * (1 - (tissue + next_tissue) / 2)
+        on = ~leaves & ~ridge
+        active, points, distance, tissue = active[on], further[:, on], next_distance[on], next_tissue[on]
+    found = np.where(closed, found - fluid - _fluid_below(starts, closed, fields), found)
+    return np.where(far, 0, found.clip(0, LARGEST_MM)).astype(np.float32)
+
+
+def _fluid_below(starts: NDArray[np.float32], which: NDArray[np.bool_], fields: _Fields) -> NDArray[np.float32]:
+    """Millimetres of fluid between each of the points chosen and the white matter."""
+    result = np.zeros(starts.shape[1], np.float32)
+    active = np.flatnonzero(which)
+    points = starts[:, active]
+    tissue = fields.tissue(points)
+    for _ in range(int(LARGEST_MM / _STEP_MM)):
+        if not len(active):
+            break
+        points = fields.moved(points, -_STEP_MM)
+        next_tissue = fields.tissue(points)
+        result[active] += _STEP_MM * (1 - (tissue + next_tissue) / 2)
+        on = fields.distance(points) > 0
+        active, points, tissue = active[on], points[:, on], next_tissue[on]
+    return result
+
+
+def _distance_mm(white: NDArray[np.float32], edges_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Distance from where the white matter's probability is a half, negative within it.
+
+    The distance to the nearest voxel, corrected by where in (or before) that voxel the probability passes a half.
+    """
+    inside = white > 0.5
+    steepness = np.sqrt(sum(part**2 for part in np.gradient(white, *edges_mm)))
+    half_edge = float(edges_mm.mean())
+    beyond = np.clip((white - 0.5) / np.maximum(steepness, 0.3), -half_edge, half_edge).astype(np.float32)
+    del steepness
+    result = np.zeros(white.shape, np.float32)
+    for part, sign in ((~inside, 1), (inside, -1)):
+        distance, nearest = ndimage.distance_transform_edt(part, sampling=edges_mm, return_indices=True)
+        result[part] = sign * distance[part] - beyond[tuple(axis[part] for axis in nearest)]
+        del distance, nearest
+    return result
+
+
+def _at(array: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(ndimage.map_coordinates(array, points, order=1, mode="nearest"))
 
 
 def largest_edge_problem(image: Image) -> str:
@@ -146,12 +217,20 @@ def largest_edge_problem(image: Image) -> str:
 
 
 def summary(thickness: Image, voxels: NDArray[Any]) -> ThicknessSummary:
-    """Of some voxels (a mask, or flat indices), those of the cortex."""
+    """Of some voxels (a mask, or flat indices), those of the cortex.
+
+    As surface-based programs do it, a piece of surface counts by its area, which is the volume of its cortex over its
+    thickness: else the thick parts, which have more voxels, would count more.
+    """
     values = array_of(thickness).ravel()[voxels.ravel()]
-    values = values[values > 0].astype(np.float64)
+    values = np.sort(values[values > 0].astype(np.float64))
     if len(values) < 2:
         return ThicknessSummary(len(values), None, None, None)
-    return ThicknessSummary(len(values), float(values.mean()), float(values.std(ddof=1)), float(np.median(values)))
+    area = 1 / np.maximum(values, _THINNEST_MM)
+    area /= area.sum()
+    mean = float((area * values).sum())
+    spread = float(np.sqrt((area * (values - mean) ** 2).sum()))
+    return ThicknessSummary(len(values), mean, spread, float(values[np.searchsorted(area.cumsum(), 0.5)]))
 
 
 def _box(mask: NDArray[np.bool_], edges_mm: tuple[float, float, float]) -> tuple[slice, slice, slice]:
