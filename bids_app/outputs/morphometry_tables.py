@@ -30,8 +30,8 @@ THICKNESS_COLUMNS: dict[str, dict[str, Any]] = {
     "parcellation": {"Description": "The parcellation, as in seg- of its label image; cortex for the whole cortex."},
     "voxels": {"Description": "Voxels with a thickness in the region."},
     "thickness_mean_mm": {
-        "Description": "Mean cortical thickness over the surface (a voxel counts by its volume over its thickness); n/a for "
-        "fewer than two voxels.",
+        "Description": "Mean cortical thickness over the surface: a voxel counts by its volume over its thickness. "
+        "n/a for fewer than two voxels.",
         "Units": "mm",
     },
     "thickness_sd_mm": {"Description": "Its standard deviation over the surface.", "Units": "mm"},
