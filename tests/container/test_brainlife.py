@@ -12,6 +12,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from container.engines import LABELS, Apptainer, call, images_of, writable
+from nibabel.orientations import io_orientation, ornt_transform
+
+from bids_app.steps.brain_mask.synth import synth_mask
+from bids_app.steps.images import conform
 
 _PARAMETERS = {"brain_extraction": "synth", "output_spaces": "MNI152NLin2009aSym:res-4"}
 
@@ -59,10 +63,12 @@ def test_lists_masks_and_a_broken_image(
     flair = str(small / f"sub-{LABELS[0]}" / "anat" / f"sub-{LABELS[0]}_FLAIR.nii.gz")
     folder = writable(scratch / "brainlife-inputs")
     (folder / "broken.nii.gz").write_bytes(b"no image")
-    image = nib.load(t1w[0])  # a mask that no method would make
-    box = np.zeros(image.shape, np.uint8)
-    box[tuple(slice(size // 4, 3 * size // 4) for size in image.shape)] = 1
-    nib.save(nib.Nifti1Image(box, image.affine), folder / "mask.nii.gz")
+    image = nib.load(t1w[0])
+    mask = synth_mask(conform(image)).brain  # RAS+; the image is not
+    back = ornt_transform(io_orientation(mask.affine), io_orientation(image.affine))
+    given = np.asarray(mask.as_reoriented(back).dataobj).copy()
+    given[0, 0, 0] = 1  # which no method would make
+    nib.save(nib.Nifti1Image(given, image.affine), folder / "mask.nii.gz")
     config = {
         "t1w": [*t1w, str(folder / "broken.nii.gz")], "t1w_mask": [str(folder / "mask.nii.gz")], "flair": flair,
         **_PARAMETERS, "deface": False,
@@ -76,7 +82,7 @@ def test_lists_masks_and_a_broken_image(
     for name in ("t1w/t1.nii.gz", "t1w_2/t1.nii.gz", "flair/flair.nii.gz", "flair_atlas/flair.nii.gz"):
         assert (clone / name).is_file(), name
     (used,) = (clone / "output").glob("sub-P7/ses-a1/anat/sub-P7_ses-a1_run-1_label-brain_desc-T1w_mask.nii.gz")
-    assert np.array_equal(np.asarray(nib.load(used).dataobj), box)
+    assert np.array_equal(np.asarray(nib.load(used).dataobj), given)
     (sidecar,) = (clone / "output").glob("sub-P7/ses-a1/anat/sub-P7_ses-a1_desc-preproc_FLAIR.json")
     assert json.loads(sidecar.read_text())["EchoTime"] == 0.09
 

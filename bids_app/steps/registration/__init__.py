@@ -34,7 +34,7 @@ __all__ = [
     "write_transform",
 ]
 
-VERSION = "1"
+VERSION = "2"
 
 
 def register(

@@ -13,13 +13,13 @@ import numpy as np
 from bids_app.steps.images import mask_of, to_ants
 from bids_app.steps.registration.files import as_affine, write_transform
 from bids_app.steps.registration.pair import Pair
-from bids_app.steps.registration.plan import BINS, SYN_ITERATIONS, Kind, Plan
+from bids_app.steps.registration.plan import BINS, SYN_ITERATIONS, SYN_SMOOTHING_MM, Kind, Plan
 from bids_app.steps.registration.result import RegistrationError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-_SAMPLES = 50_000  # voxels that the linear metric looks at
+_SAMPLES = 100_000  # voxels that the linear metric looks at
 
 
 @functools.cache
@@ -84,14 +84,14 @@ def optimise(
 def _stages(kind: Kind, plan: Plan, images: str, share: float) -> list[list[str]]:
     """antsRegistration's words for every stage of `kind`; `images` is 'fixed,moving' as it takes them."""
 
-    def stage(transform: str, metric: str, iterations: tuple[int, ...]) -> list[str]:
-        first = 0 if len(iterations) == len(plan.shrink) else len(plan.shrink) - 2
-        levels = slice(first, first + len(iterations))
+    def stage(
+        transform: str, metric: str, iterations: tuple[int, ...], smoothing_mm: tuple[float, ...] = plan.smoothing_mm
+    ) -> list[str]:
         return [
             *("-m", metric, "-t", transform),
             *("-c", f"[{'x'.join(map(str, iterations))},1e-4,6]"),
-            *("-s", "x".join(f"{s:g}" for s in plan.smoothing_mm[levels]) + "mm"),
-            *("-f", "x".join(map(str, plan.shrink[levels]))),
+            *("-s", "x".join(f"{s:g}" for s in smoothing_mm) + "mm"),
+            *("-f", "x".join(map(str, plan.shrink[-len(iterations) :]))),
         ]
 
     mattes = f"mattes[{images},1,{BINS},Regular,{share}]"
@@ -99,7 +99,7 @@ def _stages(kind: Kind, plan: Plan, images: str, share: float) -> list[list[str]
     if kind != "rigid":
         stages.append(stage(f"Affine[{plan.gradient_step}]", mattes, plan.iterations))
     if kind == "syn":
-        stages.append(stage("SyN[0.15,3,0]", f"mattes[{images},1,{BINS},None]", SYN_ITERATIONS))
+        stages.append(stage("SyN[0.15,3,0]", f"mattes[{images},1,{BINS},None]", SYN_ITERATIONS, SYN_SMOOTHING_MM))
     return stages
 
 
