@@ -16,7 +16,6 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
-from bids_app.workflow.fork_server import start_fork_server
 from bids_app.workflow.pool import die_with_parent
 
 
@@ -48,7 +47,7 @@ class SafeMultiProcPlugin(MultiProcPlugin):
         self._idle: list[ProcessPoolExecutor] = []
         self._context = multiprocessing.get_context(self.plugin_args.get("mp_context", "forkserver"))
         if self._context.get_start_method() == "forkserver":
-            start_fork_server(())  # where it does not run yet
+            self._context.set_forkserver_preload(["bids_app.workflow.forkserver"])
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run the graph to its end.
