@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -302,7 +303,8 @@ def test_with_a_key_nothing_tells_who_it_is(tmp_path: Path, words: tuple[str, ..
     for path in paths:
         content = path.read_bytes()
         unpacked = gzip.decompress(content) if path.suffix == ".gz" else b""
-        for text in (content.lower(), unpacked.lower(), path.relative_to(tmp_path).as_posix().lower().encode()):
+        for raw in (content.lower(), unpacked.lower(), path.relative_to(tmp_path).as_posix().lower().encode()):
+            text = re.sub(rb"[0-9a-f]{20,}", b"", raw)  # a hash can hold any number
             assert b"quendolin" not in text, path
             assert b"1987" not in text, path
             assert str(tmp_path).lower().encode() not in text, path
