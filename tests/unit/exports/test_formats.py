@@ -7,9 +7,9 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
-import re
 import tarfile
 from pathlib import Path
 from typing import Any
