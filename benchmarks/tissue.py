@@ -50,17 +50,8 @@ _TRUE: Mapping[str, tuple[str, ...]] = {
 }
 #: What the cortex surrounds.
 _WITHIN = (
-    "wm",
-    "lesion",
-    "thalamus",
-    "caudate",
-    "putamen",
-    "pallidum",
-    "hippocampus",
-    "ventral",
-    "ventricle",
-    "choroid",
-)
+    "wm", "lesion", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "ventral", "ventricle", "choroid",
+)  # fmt: skip
 _COLUMNS = ("GM", "WM", "CSF", "ventricles")
 
 
@@ -201,18 +192,8 @@ def main() -> int:
     arguments = parser.parse_args()
     paths = sorted(arguments.labelmaps.glob("seg_*.nii.gz"))
     header = [f"dice {name}" for name in _COLUMNS] + [f"volume {name}" for name in _COLUMNS]
-    print(
-        "head",
-        "who",
-        *header,
-        "permuted",
-        "seconds",
-        "intracranial",
-        "contrast",
-        "thickness",
-        "true thickness",
-        sep="\t",
-    )
+    header += ["permuted", "seconds", "intracranial", "contrast", "thickness", "true thickness"]
+    print("head", "who", *header, sep="\t")
     rows: dict[str, list[list[float]]] = {}
     heads: list[str] = []
     for number in range(4 if arguments.quick else 20):

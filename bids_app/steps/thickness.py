@@ -22,7 +22,8 @@ from .images import Image, ImageError, array_of, like, spacing_mm
 
 VERSION = "2"
 
-#: Longer voxels do not resolve a cortex of 2.5 mm: at 1.5 mm a shell of 2 mm is measured 7 % too thick.
+#: Shells of 2 to 3 mm come out right to 0.16 mm with voxels of 2 mm, too, but a real head of such voxels had a mean of
+#: 3.7 mm: the blades of white matter within the folds are lost.
 LARGEST_EDGE_MM = 1.2
 #: The cortex is 1 to 4.5 mm thick (Fischl and Dale 2000, doi:10.1073/pnas.200033797): what lies further out is none.
 LARGEST_MM = 6.0
@@ -193,8 +194,8 @@ def _distance_mm(white: NDArray[np.float32], edges_mm: NDArray[np.float64]) -> N
     """
     inside = white > 0.5
     steepness = np.sqrt(sum(part**2 for part in np.gradient(white, *edges_mm)))
-    half_edge = float(edges_mm.mean())
-    beyond = np.clip((white - 0.5) / np.maximum(steepness, 0.3), -half_edge, half_edge).astype(np.float32)
+    edge = float(edges_mm.mean())
+    beyond = np.clip((white - 0.5) / np.maximum(steepness, 0.3), -edge, edge).astype(np.float32)
     del steepness
     result = np.zeros(white.shape, np.float32)
     for part, sign in ((~inside, 1), (inside, -1)):
