@@ -82,21 +82,24 @@ def find_parcellation(spec: str, spaces: list[str], home: Path, templateflow_hom
                 return _loaded(found)
     where = " or ".join(f"tpl-{space}" for space in spaces) or "any template"
     raise AssetError(
-        f"--parcellation {spec}: TemplateFlow's {where} on this machine has no such atlas; put its image and table "
-        "into a TemplateFlow home (TEMPLATEFLOW_HOME), or give the path of a label image",
+        f"--parcellation {spec}: TemplateFlow's {where} on this machine has no such atlas; fetch it with `bids_app "
+        f"fetch {spaces[0] if spaces else 'SPACE'}:atlas-{spec}`, or give the path of a label image",
         NO_INPUT,
     )
 
 
-def templateflow_parcellation(root: Path, space: str, atlas: str, desc: str | None) -> Path | None:
-    """The finest label image of an atlas in a TemplateFlow home; None: not there."""
+def templateflow_parcellation(
+    root: Path, space: str, atlas: str, desc: str | None, *, with_empty: bool = False
+) -> Path | None:
+    """The finest label image of an atlas in a TemplateFlow home; None: not there. `with_empty` as in
+    `templateflow_space`."""
     folder = root / f"tpl-{space}"
     entity = f"_desc-{desc}" if desc else ""
     pattern = re.compile(rf"tpl-{space}(_res-0*(\d+))?_atlas-{atlas}{entity}_dseg\.nii(\.gz)?")
     found = []
     for path in sorted(folder.glob(f"*_atlas-{atlas}*_dseg.nii*")):
         match = pattern.fullmatch(path.name)
-        if match and path.is_file() and path.stat().st_size > 0:
+        if match and path.is_file() and (with_empty or path.stat().st_size > 0):
             found.append((int(match[2] or 0), path))
     return min(found)[1] if found else None
 

@@ -36,7 +36,7 @@ def demo(words: list[str], environment: Mapping[str, str]) -> int:
 
 
 def fetch(words: list[str], environment: Mapping[str, str]) -> int:
-    """`bids_app fetch hd-bet|SPACE …`."""
+    """`bids_app fetch hd-bet|SPACE[:atlas-NAME] …`."""
     parser = argparse.ArgumentParser(
         prog="bids_app fetch",
         description="Fetch HD-BET's weights or templates of TemplateFlow into BIDS_APP_HOME (by default the user's "
@@ -45,19 +45,31 @@ def fetch(words: list[str], environment: Mapping[str, str]) -> int:
     parser.add_argument(
         "what",
         nargs="+",
-        metavar="hd-bet|densenet121|SPACE",
-        help="hd-bet, densenet121 (for group --compare), or a space such as MNI152NLin2009cAsym",
+        metavar="hd-bet|densenet121|SPACE[:atlas-NAME]",
+        help="hd-bet, densenet121 (for group --compare), a space such as MNI152NLin2009cAsym, or a parcellation in it: "
+        "MNI152NLin2009cAsym:atlas-Schaefer2018:desc-100Parcels7Networks",
     )
     parser.add_argument("--accept-license", action="store_true", help="accept the licence of HD-BET's weights")
     arguments = parser.parse_args(words)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from bids_app.assets import HD_BET_LICENSE, fetch_densenet, fetch_hd_bet, fetch_space, home
+    from bids_app.assets import (
+        HD_BET_LICENSE,
+        fetch_densenet,
+        fetch_hd_bet,
+        fetch_parcellation,
+        fetch_space,
+        home,
+        is_parcellation,
+    )
 
     where = home(environment)
     for what in arguments.what:
         if what == "densenet121":
             print(f"DenseNet121's weights: {fetch_densenet(where)}")
+            continue
+        if is_parcellation(what):
+            print(f"{what}: {fetch_parcellation(what, where)}")
             continue
         if what != "hd-bet":
             print(f"{what}: {fetch_space(what, where)}")

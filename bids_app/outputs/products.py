@@ -112,6 +112,8 @@ PRODUCTS: dict[str, Product] = {
                               stripped=False),
     "template_mask":  Product("template", ("native",), {"space": "individual", **_BRAIN}, "mask", (), dtype="uint8",
                               fields={"Type": "Brain"}),
+    "template_lesion": Product("template", ("native",), {"space": "individual", **_LESION}, "mask", (), dtype="uint8",
+                              fields={"Type": "Lesion"}),
     "to_template":    Product("template", ("reference",), {"from": SUFFIX, "to": "individual", "mode": "image"}, "xfm",
                               ("preproc",), extension=".mat"),
     "template_to_atlas": Product("atlas", ("atlas",), {"from": "individual", "to": SPACE, "mode": "image"}, "xfm",

@@ -44,8 +44,9 @@ def template_view(output: Path, subject: str) -> TemplateView | None:
 
 
 def _figure(output: Path, paths: list[str]) -> Figure:
-    image = read_image(output, next(path for path in paths if "_desc-template_" in path and path.endswith(".nii.gz")))
-    brain = array_of(read_image(output, next(path for path in paths if path.endswith("_mask.nii.gz")))) > 0
+    images = [path for path in paths if path.endswith(".nii.gz")]
+    image = read_image(output, next(path for path in images if "_desc-template_" in path))
+    brain = array_of(read_image(output, next(path for path in images if "_label-brain_" in path))) > 0
     layout = drawing.mosaic(brain, spacing_mm(image))
     array = np.where(brain, array_of(image), np.float32(0))  # no face check was made of the average
     picture = drawing.grey(layout.image(array), drawing.window(array[drawing.sample(brain)]))

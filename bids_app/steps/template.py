@@ -39,12 +39,19 @@ _COMMONEST_FIRST = ("T1w", "T2w", "FLAIR")  # where several contrasts are as com
 
 @dataclass(frozen=True)
 class Visit:
-    """One session's reference: conformed and bias-corrected, with its masks, and its contrast as BIDS suffix."""
+    """One session's reference: conformed and bias-corrected, with its masks, and its contrast as BIDS suffix.
+
+    Attributes
+    ----------
+    lesion
+        What is left out of the metric of its registrations, on the image's grid; in the template, for all visits.
+    """
 
     image: Image
     brain_mask: Image
     contrast: str
     face_mask: Image | None = None
+    lesion: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class Template:
         Rounds of refinement, and how far a visit moved at most in the last one.
     averaged
         Visits whose intensities are in the image: those of the commonest contrast.
+    lesion
+        What is a lesion at any visit; None where there is none.
     """
 
     image: Image
@@ -79,6 +88,7 @@ class Template:
     rounds: int
     moved_mm: float
     averaged: tuple[str, ...]
+    lesion: Image | None = None
 
 
 def build_template(visits: Mapping[str, Visit], *, seed: int = 0, threads: int = 1) -> Template:
@@ -107,7 +117,7 @@ def build_template(visits: Mapping[str, Visit], *, seed: int = 0, threads: int =
         for name, visit in kept.items():
             result = register(
                 average.image, visit.image, kind="rigid", fixed_mask=average.brain_mask, moving_mask=visit.brain_mask,
-                seed=seed, start=affine_of(poses[name]),
+                fixed_lesion=average.lesion, seed=seed, start=affine_of(poses[name]),
             )  # fmt: skip
             better[name], found[name] = matrix_of(result.transform), result.similarity
         better = centred(better)
@@ -152,8 +162,9 @@ def _both_ways(hub: Visit, visit: Visit, seed: int) -> NDArray[np.float64]:
 
 def _between(fixed: Visit, moving: Visit, seed: int) -> NDArray[np.float64]:
     result = register(
-        fixed.image, moving.image, kind="rigid", fixed_mask=fixed.brain_mask, moving_mask=moving.brain_mask, seed=seed
-    )
+        fixed.image, moving.image, kind="rigid", fixed_mask=fixed.brain_mask, moving_mask=moving.brain_mask,
+        fixed_lesion=fixed.lesion, moving_lesion=moving.lesion, seed=seed,
+    )  # fmt: skip
     return matrix_of(result.transform)
 
 
@@ -166,13 +177,16 @@ def _average(visits: Mapping[str, Visit], poses: Mapping[str, NDArray[np.float64
     counts = Counter(visit.contrast for visit in visits.values())
     rank = {contrast: place for place, contrast in enumerate((*_COMMONEST_FIRST, *sorted(counts)))}
     shown = min(counts, key=lambda contrast: (-counts[contrast], rank[contrast]))
-    layers, brain, face = [], np.zeros(grid.shape, np.float32), np.zeros(grid.shape, bool)
+    layers, brain = [], np.zeros(grid.shape, np.float32)
+    face, lesion = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
     for name, visit in visits.items():
         way = [affine_of(poses[name])]
         mask = like(mask_of(visit.brain_mask).astype(np.float32), visit.brain_mask)
         brain += array_of(resample(mask, grid, way, threads=threads))
         if visit.face_mask is not None:
             face |= mask_of(resample_mask(visit.face_mask, grid, way))
+        if visit.lesion is not None:
+            lesion |= mask_of(resample_mask(visit.lesion, grid, way))
         if visit.contrast == shown:
             array = array_of(visit.image)
             level = float(np.median(array[mask_of(visit.brain_mask)])) or 1.0
@@ -181,14 +195,22 @@ def _average(visits: Mapping[str, Visit], poses: Mapping[str, NDArray[np.float64
             )
             reached = mask_of(resample_mask(like(np.ones(array.shape, np.uint8), visit.image), grid, way))
             layers.append(np.where(reached, layer, np.nan))
-    stack = np.stack(layers)
-    nowhere = np.isnan(stack).all(axis=0)
-    stack[:, nowhere] = 0
-    image = np.nanmedian(stack, axis=0).astype(np.float32)
+    image = _median(layers)
     image[face] = 0
     mask = new_image((brain >= 0.5 * len(visits) - 1e-3).astype(np.uint8), grid.affine)
     averaged = tuple(sorted(name for name, visit in visits.items() if visit.contrast == shown))
-    return Template(new_image(image, grid.affine), mask, {}, {}, 0, 0.0, averaged)
+    shows = new_image(lesion.astype(np.uint8), grid.affine) if lesion.any() else None
+    return Template(new_image(image, grid.affine), mask, {}, {}, 0, 0.0, averaged, shows)
+
+
+def _median(layers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Median over the layers that are no NaN at a voxel, 0 where all are; slice by slice, which bounds the memory."""
+    result = np.zeros(layers[0].shape, np.float32)
+    for k in range(result.shape[2]):
+        stack = np.stack([layer[:, :, k] for layer in layers])
+        stack[:, np.isnan(stack).all(axis=0)] = 0
+        result[:, :, k] = np.nanmedian(stack, axis=0)
+    return result
 
 
 def _grid(visits: Sequence[Visit], poses: Sequence[NDArray[np.float64]]) -> Grid:

@@ -59,6 +59,10 @@ class Cost:
         return self.memory_gb + self.memory_gb_per_megavoxel * megavoxels
 
 
+#: Transforms that are composed and not searched for.
+_COMPOSED = Cost(0.3)
+
+
 @dataclass(frozen=True)
 class CostModel:
     """The costs by their names (`cost_name`), and in words where they come from."""
@@ -68,6 +72,8 @@ class CostModel:
 
     def of(self, task: Task, context: RunContext) -> Cost:
         """The cost of a task; that of its step in general where its method was never measured."""
+        if "through" in task.parameters:
+            return _COMPOSED
         name = cost_name(task, context)
         found = self.costs.get(name) or self.costs.get(name.split(":")[0])
         if found is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from bids_app.outputs.manifest import InputRecord, Manifest, manifest_path, read
 from bids_app.workflow.capacity import Totals, plan_nodes
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.costs import CostModel, find_costs
-from bids_app.workflow.estimate import Estimate, estimate, raw_sizes
+from bids_app.workflow.estimate import Estimate, estimate, raw_sizes, with_template
 from bids_app.workflow.graph import workers
+from bids_app.workflow.participant import Participant, participants
 from bids_app.workflow.plan import SessionPlan, plan_session
 
 
@@ -39,8 +41,7 @@ def dry_run(dataset: Dataset, selection: Selection, context: RunContext, console
     totals, forecast = Totals(), _Forecast(context, model)
     if wanted.as_json:
         print('{"sessions": [', end="")
-    for number, session in enumerate(walk(dataset, selection)):
-        plan, left = forecast.of(session)
+    for number, (session, plan, left) in enumerate(forecast.all(walk(dataset, selection))):
         totals.add(session.subject, len(plan.session.series), len(plan.session.rejected), left)
         if wanted.as_json:
             print(("," if number else "") + "\n" + json.dumps(_as_dict(session, plan, left, context)), end="")
@@ -65,26 +66,58 @@ class _Forecast:
     model: CostModel
     _alike: dict[Any, Estimate] = field(default_factory=dict)
 
+    def all(self, sessions: Iterable[Session]) -> Iterator[tuple[Session, SessionPlan, Estimate]]:
+        """Every session with its plan and what is left of it."""
+        if self.context.settings.reference == "subject":
+            for participant in participants(sessions):
+                yield from self._together(participant)
+        else:
+            for session in sessions:
+                yield session, *self.of(session)
+
+    def _together(self, participant: Participant) -> Iterator[tuple[Session, SessionPlan, Estimate]]:
+        """The sessions of a participant, with the template in which they meet counted with the first one."""
+        from bids_app.workflow.individual import expected_individual
+
+        alone = [self._planned(session, self.context) for session in participant.sessions]
+        individual, todo = expected_individual(participant.subject, alone, self.context)
+        within = replace(self.context, individual=individual)
+        for session in participant.sessions:
+            plan = self._planned(session, within)
+            left = estimate(plan, within, self.model)
+            if todo and plan.reference is not None:
+                count = sum(one.reference is not None for one in alone)
+                left = with_template(left, todo, count, plan.reference.series, within, self.model)
+                todo = Counter()
+            yield session, plan, left
+
     def of(self, session: Session) -> tuple[SessionPlan, Estimate]:
         """The plan, without tasks where a session alike was planned before, and what is left to do."""
         rule = self.context.settings.reference
         manifest = read_manifest(manifest_path(self.context.settings.output_dir, session.subject, session.session))
         try:
             if manifest.inputs or manifest.tasks or not session.series:
-                plan = plan_session(session, _known(session, manifest), manifest, self.context)
+                plan = self._planned(session, self.context)
                 return plan, estimate(plan, self.context, self.model)
             reference = choose_reference(session.series, rule)
-            kind = self._kind(session, reference)
-            if kind in self._alike:
-                left = replace(self._alike[kind], raw_sizes=raw_sizes(session.series))
-                return SessionPlan(session, reference), left
-            plan = plan_session(session, _known(session, manifest), manifest, self.context)
-            left = self._alike[kind] = estimate(plan, self.context, self.model)
-            return plan, left
+        except InputError:
+            plan = self._planned(session, self.context)
+            return plan, estimate(plan, self.context, self.model)
+        kind = self._kind(session, reference)
+        if kind in self._alike:
+            left = replace(self._alike[kind], raw_sizes=raw_sizes(session.series))
+            return SessionPlan(session, reference), left
+        plan = self._planned(session, self.context)
+        left = self._alike[kind] = estimate(plan, self.context, self.model)
+        return plan, left
+
+    def _planned(self, session: Session, context: RunContext) -> SessionPlan:
+        manifest = read_manifest(manifest_path(context.settings.output_dir, session.subject, session.session))
+        try:
+            return plan_session(session, _known(session, manifest), manifest, context)
         except InputError as error:  # one session without the reference that was asked for
             told = tuple(replace(series, rejection=str(error)) for series in session.series)
-            plan = SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
-            return plan, estimate(plan, self.context, self.model)
+            return SessionPlan(replace(session, series=(), rejected=(*session.rejected, *told)), None)
 
     def _kind(self, session: Session, reference: Reference) -> Any:
         """All that what is left of an untouched session depends on."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bids_app.inputs.series import Series
 from bids_app.outputs.products import PRODUCTS
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.costs import SESSION, CostModel, task_megavoxels
-from bids_app.workflow.graph import memory_gb
+from bids_app.workflow.costs import SESSION, CostModel, series_megavoxels, task_megavoxels
+from bids_app.workflow.graph import MEMORY_GB, memory_gb
 from bids_app.workflow.plan import SessionPlan, Task
 
 #: Compressed bytes per byte (guesses): masks, and float32 images of brains.
@@ -93,6 +93,33 @@ def estimate(plan: SessionPlan, context: RunContext, model: CostModel) -> Estima
         tuple(reads[series.name] for series in plan.session.series),
         raw_sizes(plan.session.series),
     )
+
+
+def with_template(
+    left: Estimate, todo: Counter[str], sessions: int, reference: Series, context: RunContext, model: CostModel
+) -> Estimate:
+    """What is left of a session, and with it of its participant's within-subject template (`todo`, by step)."""
+    voxels, steps, added = series_megavoxels(reference), dict(left.steps), 0.0
+    atlas = f"atlas:{context.settings.atlas_registration}"
+    for step, cost, times in (("template", "coregister", _registrations(sessions)), ("atlas", atlas, todo["atlas"])):
+        if todo[step]:
+            seconds = times * model.costs[cost].seconds_of(voxels)
+            memory = max(model.costs[cost].memory_gb_of(voxels), MEMORY_GB[step])
+            sofar = steps.get(step, StepEstimate())
+            steps[step] = StepEstimate(sofar.tasks + todo[step], sofar.seconds + seconds, max(sofar.memory_gb, memory))
+            added += seconds
+    files = (2 + sessions) * todo["template"] + todo["atlas"]
+    images = 1e6 * voxels * np.dtype(np.float32).itemsize * (_IMAGE_RATIO + _MASK_RATIO) * todo["template"]
+    return replace(
+        left, tasks=left.tasks + todo, steps=steps, seconds=left.seconds + added,
+        bytes=left.bytes + images + files * _SMALL_BYTES, files=left.files + 2 * files,
+        memory_gb=max([left.memory_gb, *(MEMORY_GB[step] for step in todo)]),
+    )  # fmt: skip
+
+
+def _registrations(sessions: int) -> int:
+    """How often a template of so many sessions registers: pairs with one of them in both directions, two rounds."""
+    return 2 * (sessions - 1) + 2 * sessions
 
 
 def _reads_raw(task: Task) -> bool:

@@ -22,6 +22,7 @@ MEMORY_GB = {
     "denoise": 1.5,
     "bias": 1.5,
     "coregister": 1.5,
+    "template": 2.0,
     "atlas": 1.5,
     "resample": 1.5,
     "normalize": 1.5,

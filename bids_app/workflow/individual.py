@@ -6,10 +6,11 @@ session's transform to it) and one for each atlas. Sessions see it as an `Indivi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.series import Series, Session
@@ -24,21 +25,29 @@ from bids_app.outputs.manifest import (
     task_key,
 )
 from bids_app.outputs.publish import Piece, publish
-from bids_app.outputs.tree import OutputSpace, output_uri, product_uri, target
+from bids_app.outputs.tree import OutputSpace, Target, output_uri, product_uri, target
 from bids_app.steps.registration import RegistrationError
 from bids_app.workflow.context import INDIVIDUAL, AtlasSpace, IndividualSpace, RunContext
 from bids_app.workflow.failures import Failure
-from bids_app.workflow.interfaces.base import conformed, conformed_mask, titled
+from bids_app.workflow.interfaces.base import carried_lesion, conformed, conformed_mask, stored, titled
 from bids_app.workflow.interfaces.registration import registration_facts
-from bids_app.workflow.plan import plan_session
+from bids_app.workflow.plan import SessionPlan, plan_session
+from bids_app.workflow.profile import Stopwatch
+
+if TYPE_CHECKING:
+    from bids_app.steps import registration
+    from bids_app.steps.template import Template, Visit
 
 #: What is done in each session before there can be a template.
-NATIVE_STEPS = ("mask", "deface", "lesion", "denoise", "bias")
+NATIVE_STEPS = ("mask", "deface", "lesion", "denoise", "bias", "coregister")
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A session that is part of the template: its reference, and the keys and files of what is read of it."""
+    """A session that is part of the template: its reference, and the keys and files of what is read of it.
+
+    `lesion` are the files that say where the reference shows one (`interfaces.base.carried_lesion`).
+    """
 
     label: str
     series: Series
@@ -46,14 +55,20 @@ class _Member:
     image: PurePosixPath
     brain_mask: PurePosixPath
     face_mask: PurePosixPath | None
+    lesion: Mapping[str, PurePosixPath]
 
 
 def make_individual(
-    subject: str, sessions: Sequence[Session], context: RunContext
+    subject: str, sessions: Sequence[Session], context: RunContext, times: Path | None = None
 ) -> tuple[IndividualSpace | None, list[Failure]]:
     """The template of a participant, made anew where what it stands on has changed; None with fewer than two sessions.
 
     A session that cannot be aligned is named in `problems` and in the failures; the others do not need it.
+
+    Parameters
+    ----------
+    times
+        Folder for what was made in which time (`workflow.profile`).
     """
     output = context.settings.output_dir
     where = individual_manifest(output, subject)
@@ -62,7 +77,7 @@ def make_individual(
         forget_all(output, where)
         return None, []
     try:
-        record = _template(subject, members, context)
+        record = _template(subject, members, context, times)
     except RegistrationError as error:
         forget_all(output, where)
         told = [Failure(one.label, one.series.name, "template", str(error)) for one in members]
@@ -78,7 +93,7 @@ def make_individual(
     atlases: dict[str, Mapping[str, PurePosixPath]] = {}
     for atlas in context.spaces:
         try:
-            found = _atlas(subject, members, record, atlas, context)
+            found = _atlas(subject, members, record, atlas, context, times)
             if found is not None:
                 atlases[atlas.label] = found
         except RegistrationError as error:
@@ -102,6 +117,35 @@ def is_current(subject: str, sessions: Sequence[Session], context: RunContext) -
         name in tasks and tasks[name].key == _atlas_key(subject, template, atlas, context)
         for name, atlas in zip(names, context.spaces, strict=True)
     )
+
+
+def expected_individual(
+    subject: str, plans: Sequence[SessionPlan], context: RunContext
+) -> tuple[IndividualSpace | None, Counter[str]]:
+    """The template as it will be once the sessions are done natively, and what is left to do of it, by step."""
+    sessions = [plan.session for plan in plans]
+    native = {plan.tasks[name].step for plan in plans for name in plan.todo} & set(NATIVE_STEPS)
+    if not native and is_current(subject, sessions, context):
+        return make_individual(subject, sessions, looking(context))[0], Counter()
+    placed = [plan for plan in plans if plan.reference is not None]
+    if len(placed) < 2:
+        return None, Counter()
+    steps, kind = context.settings.steps, context.settings.atlas_registration
+    todo = Counter({"template": "template" in steps, "atlas": len(context.spaces) * ("atlas" in steps)})
+    first = _as_series(next(plan.reference.series for plan in plans if plan.reference is not None))
+    roles = {"to_atlas": "template_to_atlas"} | ({"from_atlas": "atlas_to_template"} if kind == "syn" else {})
+    atlases = {
+        atlas.label: {role: target(product, first, atlas.output).path for role, product in roles.items()}
+        for atlas in context.spaces
+    }
+    ways = {plan.session.label: _way(plan.reference.series).path for plan in placed if plan.reference is not None}
+    return IndividualSpace("", target("template", first).path, ways, atlases, {}), +todo
+
+
+def looking(context: RunContext) -> RunContext:
+    """The context in which a template is read and not made."""
+    steps = tuple(step for step in context.settings.steps if step not in ("template", "atlas"))
+    return replace(context, settings=replace(context.settings, steps=steps))
 
 
 def _key(members: Sequence[_Member], context: RunContext) -> str:
@@ -145,7 +189,11 @@ def _members(sessions: Sequence[Session], context: RunContext) -> list[_Member]:
             continue
         face = target("face_mask", series).path if context.settings.deface and len(names) == 3 else None
         image, mask = target("preproc", series).path, target("brain_mask", series).path
-        result.append(_Member(session.label, series, keys, image, mask, face))
+        drawn = {file.task for file in plan.lesion.values()}
+        shows = drawn <= set(manifest.tasks) - plan.todo
+        lesion = {field: file.path for field, file in plan.lesion.items()} if shows else {}
+        keys |= {name: manifest.tasks[name].key for name in sorted(drawn)} if shows else {}
+        result.append(_Member(session.label, series, keys, image, mask, face, lesion))
     return result
 
 
@@ -157,8 +205,11 @@ def _image(members: Sequence[_Member]) -> Any:
 
 
 def _series(members: Sequence[_Member]) -> Series:
-    """The template in the place of a series: the participant's, of no session."""
-    first = members[0].series
+    return _as_series(members[0].series)
+
+
+def _as_series(first: Series) -> Series:
+    """The template in the place of a series: the participant's, of no session, named after the first reference."""
     subject = first.entity("sub") or ""
     return Series(
         first.path, "", (("sub", subject),), first.suffix, "anat", ".nii.gz", title=f"sub-{subject}_{INDIVIDUAL}"
@@ -171,13 +222,18 @@ def _mask(members: Sequence[_Member]) -> Any:
     )  # fmt: skip
 
 
+def _lesion(members: Sequence[_Member]) -> Any:
+    space = OutputSpace("native", "", None, output_uri(_image(members).path))
+    return target("template_lesion", _series(members), space)
+
+
 def _way(series: Series) -> Any:
     return target("to_template", series, OutputSpace("reference", INDIVIDUAL))
 
 
-def _template(subject: str, members: Sequence[_Member], context: RunContext) -> TaskRecord | None:
+def _template(subject: str, members: Sequence[_Member], context: RunContext, times: Path | None) -> TaskRecord | None:
     """The record of the template's task; None where its step was not chosen and it was never done."""
-    from bids_app.steps.template import VERSION, Visit, build_template
+    from bids_app.steps.template import build_template
 
     settings = context.settings
     output, where = settings.output_dir, individual_manifest(settings.output_dir, subject)
@@ -190,16 +246,33 @@ def _template(subject: str, members: Sequence[_Member], context: RunContext) -> 
         return known
     if "template" not in settings.steps:
         return None
-    visits = {
-        one.label: Visit(
-            conformed(str(output / one.image)),
-            conformed_mask(str(output / one.brain_mask)),
-            one.series.contrast,
-            conformed_mask(str(output / one.face_mask)) if one.face_mask else None,
-        )
-        for one in members
-    }
-    found = build_template(visits, seed=settings.random_seed, threads=settings.omp_nthreads)
+    with Stopwatch(times, name) as watch:
+        visits = {one.label: _visit(one, output) for one in members}
+        found = build_template(visits, seed=settings.random_seed, threads=settings.omp_nthreads)
+        watch.computed()
+        pieces, facts = _made(found, members)
+        publish(output, where, name, key, parents, pieces, facts)
+    return read_manifest(where).tasks[name]
+
+
+def _visit(one: _Member, output: Path) -> Visit:
+    """What the template is made from, read."""
+    from bids_app.steps.template import Visit
+
+    image, drawn = conformed(str(output / one.image)), {role: output / path for role, path in one.lesion.items()}
+    return Visit(
+        image,
+        conformed_mask(str(output / one.brain_mask)),
+        one.series.contrast,
+        conformed_mask(str(output / one.face_mask)) if one.face_mask else None,
+        carried_lesion(drawn, image) if drawn else None,
+    )
+
+
+def _made(found: Template, members: Sequence[_Member]) -> tuple[list[Piece], dict[str, Any]]:
+    """The files of a template, and the facts about it."""
+    from bids_app.steps.template import VERSION
+
     image, mask = _image(members), _mask(members)
     method = {"Name": "rigid, half-way between the sessions", "Step": "template", "Version": VERSION}
     said = {"Method": {**method, "Rounds": found.rounds, "MovedInTheLastMillimeters": round(found.moved_mm, 3)}}
@@ -211,6 +284,9 @@ def _template(subject: str, members: Sequence[_Member], context: RunContext) -> 
         Piece(image, found.image, {"Sources": averaged, **said, "AlignedToIt": sources}),
         Piece(mask, found.brain_mask, {"Sources": masks, **said}),
     ]
+    if found.lesion is not None:
+        drawn_on = [output_uri(one.lesion["lesion"]) for one in placed if one.lesion]
+        pieces.append(Piece(_lesion(members), found.lesion, {"Sources": drawn_on, **said}))
     facts: dict[str, Any] = {"problems": dict(found.problems), "visits": {}}
     for one in placed:
         visit, uri = found.visits[one.label], product_uri("preproc", one.series)
@@ -223,12 +299,16 @@ def _template(subject: str, members: Sequence[_Member], context: RunContext) -> 
         to = output_uri(image.path)
         told = {"Sources": [uri, to], "From": uri, "To": to, "Method": {**said["Method"], **titled(numbers)}}
         pieces.append(Piece(_way(one.series), visit.transform, told))
-    publish(output, where, name, key, parents, pieces, facts)
-    return read_manifest(where).tasks[name]
+    return pieces, facts
 
 
 def _atlas(
-    subject: str, members: Sequence[_Member], template: TaskRecord, atlas: AtlasSpace, context: RunContext
+    subject: str,
+    members: Sequence[_Member],
+    template: TaskRecord,
+    atlas: AtlasSpace,
+    context: RunContext,
+    times: Path | None,
 ) -> Mapping[str, PurePosixPath] | None:
     """The files of the template's registration to an atlas, by role; one registration serves all sessions."""
     from bids_app.assets import load_space
@@ -249,24 +329,41 @@ def _atlas(
     current = known is not None and known.key == key and not damaged_files(output, known.files)
     if current or "atlas" not in settings.steps:
         return paths if current else None
-    brain, brain_mask = load_space(atlas.finest)
-    mask = conformed_mask(str(output / _mask(members).path))
-    moving = conformed(str(output / _image(members).path))
-    moving = images.like(images.array_of(moving) * images.mask_of(mask), moving)
-    found = registration.register(
-        brain, moving, kind=kind, fixed_mask=brain_mask, moving_mask=mask, seed=settings.random_seed
-    )
+    with Stopwatch(times, name) as watch:
+        brain, brain_mask = load_space(atlas.finest)
+        mask = conformed_mask(str(output / _mask(members).path))
+        moving = conformed(str(output / _image(members).path))
+        moving = images.like(images.array_of(moving) * images.mask_of(mask), moving)
+        drawn = str(_lesion(members).path)
+        lesion = stored(str(output / drawn)) if drawn in {file.path for file in template.files} else None
+        found = registration.register(
+            brain, moving, kind=kind, fixed_mask=brain_mask, moving_mask=mask, moving_lesion=lesion,
+            seed=settings.random_seed,
+        )  # fmt: skip
+        watch.computed()
+        pieces, facts = _atlas_made(found, made, uri, atlas, kind, lesion is not None)
+        publish(output, where, name, key, parents, pieces, facts)
+    return paths
+
+
+def _atlas_made(
+    found: registration.Registration, made: Mapping[str, Target], uri: str, atlas: AtlasSpace, kind: str, lesion: bool
+) -> tuple[list[Piece], dict[str, Any]]:
+    """The transforms between the template and an atlas, and the facts about them."""
+    from bids_app.steps import registration
+
     facts = registration_facts(found)
     told = {"Name": "ANTs, Mattes mutual information", "Step": "atlas", "Version": registration.VERSION, "Kind": kind}
     said = {"Method": {**told, "Settings": dict(found.settings), **titled(facts)}}
+    if lesion:
+        said["Method"]["LesionLeftOut"] = True
     ends = {"to_atlas": (uri, atlas.uri), "from_atlas": (atlas.uri, uri)}
     pieces = []
     for role, one in made.items():
         start, end = ends[role]
         one = replace(one, sidecar={**one.sidecar, "Sources": [start, end], "From": start, "To": end})
         pieces.append(Piece(one, found.transform if role == "to_atlas" else found.inverse, said))
-    publish(output, where, name, key, parents, pieces, facts)
-    return paths
+    return pieces, facts
 
 
-__all__ = ["NATIVE_STEPS", "make_individual"]
+__all__ = ["NATIVE_STEPS", "expected_individual", "is_current", "looking", "make_individual"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from bids_app.inputs.series import Session
 from bids_app.outputs.leftovers import remove_leftovers
 from bids_app.workflow.context import RunContext
+from bids_app.workflow.profile import times_in
 from bids_app.workflow.session import Report, SessionResult, finished_session, run_session
 
 if TYPE_CHECKING:
@@ -41,12 +43,11 @@ def participants(sessions: Iterable[Session]) -> Iterator[Participant]:
 
 def finished_participant(job: Participant, context: RunContext) -> list[SessionResult] | None:
     """The results of a participant of whom nothing is left to do; None where something may be."""
-    from bids_app.workflow.individual import make_individual
+    from bids_app.workflow.individual import is_current, looking, make_individual
 
-    if not _is_current(job, context):
+    if not is_current(job.subject, job.sessions, context):
         return None
-    look = replace(context, settings=replace(context.settings, steps=_without_making(context)))
-    template, failures = make_individual(job.subject, job.sessions, look)
+    template, failures = make_individual(job.subject, job.sessions, looking(context))
     if failures:
         return None
     results = [finished_session(session, replace(context, individual=template)) for session in job.sessions]
@@ -57,7 +58,10 @@ def finished_participant(job: Participant, context: RunContext) -> list[SessionR
 def run_participant(
     job: Participant, context: RunContext, work: Path, nprocs: int, report: Report
 ) -> list[SessionResult]:
-    """Do what is left of a participant's sessions: each natively, then the template, then each in the spaces."""
+    """Do what is left of a participant's sessions: each natively, then the template, then each in the spaces.
+
+    The template's time is counted with the first session.
+    """
     from bids_app.workflow.individual import NATIVE_STEPS, make_individual
 
     settings = context.settings
@@ -69,12 +73,15 @@ def run_participant(
         alone = [run_session(session, only, work, nprocs, report) for session in job.sessions]
         if settings.stop_on_first_crash and any(result.failures for result in alone):
             return alone
-    template, failures = make_individual(job.subject, job.sessions, context)
+    began, times = time.monotonic(), work / f"{job.label}-times"
+    template, failures = make_individual(job.subject, job.sessions, context, times if settings.profile else None)
+    took, made = time.monotonic() - began, times_in(times)
     if template is None:
         log.info("%s: fewer than two sessions have a reference: no within-subject template, as without it", job.label)
     within = replace(context, individual=template)
     results = [run_session(session, within, work, nprocs, report) for session in job.sessions]
     told = [_with_first(result, alone) for result in results]
+    told[0] = replace(told[0], seconds=told[0].seconds + took, times=(*told[0].times, *made))
     labels = {result.label for result in told}
     for failure in failures:
         label = failure.session if failure.session in labels else told[0].label
@@ -92,14 +99,3 @@ def _with_first(result: SessionResult, alone: Sequence[SessionResult]) -> Sessio
                 times=(*one.times, *result.times),
             )  # fmt: skip
     return result
-
-
-def _without_making(context: RunContext) -> tuple[str, ...]:
-    return tuple(step for step in context.settings.steps if step not in ("template", "atlas"))
-
-
-def _is_current(job: Participant, context: RunContext) -> bool:
-    """Whether the template is the one that the sessions as they are now give."""
-    from bids_app.workflow.individual import is_current
-
-    return is_current(job.subject, job.sessions, context)

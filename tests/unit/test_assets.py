@@ -19,6 +19,7 @@ import pytest
 
 from bids_app import assets
 from bids_app.assets import AssetError
+from bids_app.assets.parcellations import find_parcellation
 from bids_app.steps.images import mask_of, new_image
 
 RECORD = {"dataset.json": {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "brain": 1}}}
@@ -439,17 +440,46 @@ def test_a_space_is_fetched_through_templateflows_client(
 
 
 @pytest.mark.slow
+def test_a_parcellation_is_fetched_with_its_table(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    name, home = "MNI152NLin2009cAsym", tmp_path / "home"
+    stem, labels = f"tpl-{name}", np.zeros((4, 4, 4), np.int16)
+    labels[1:3] = 7
+    atlas = "atlas-Schaefer2018_desc-100Parcels7Networks_dseg"
+    server.files = {
+        f"/{stem}/{stem}_res-01_{atlas}.nii.gz": _nifti(new_image(labels, np.eye(4))),
+        f"/{stem}/{stem}_{atlas}.tsv": b"index\tname\n7\t7Networks_LH_Vis_1\n",
+    }
+    spec = f"{name}:atlas-Schaefer2018:desc-100Parcels7Networks"
+    with pytest.raises(AssetError, match=f"bids_app fetch {spec}"):
+        find_parcellation("Schaefer2018:desc-100Parcels7Networks", [name], home, None)
+
+    image = assets.fetch_parcellation(spec, home, url=server.url)
+
+    assert sorted(server.asked) == sorted(server.files)
+    found = find_parcellation("Schaefer2018:desc-100Parcels7Networks", [name], home, None)
+    assert (found.image, found.regions[0].hemisphere) == (image, "left")
+    assert assets.fetch_parcellation(spec, home, url="http://127.0.0.1:9") == image
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "code", "said"),
     [
+        ("MNI152NLin2009cAsym:atlas-NoSuchAtlas", 66, "TemplateFlow has no parcellation of that name"),
+        ("MNI152NLin2009cAsym:atlas-Schaefer2018:res-1", 64, "write SPACE:atlas-NAME"),
+        ("MNI152NLin2009cAsym:atlas-Schaefer2018:desc-100Parcels7Networks", 75, "is there a network"),
         ("MNI152NLin2009cAsym", 75, "is there a network"),
         ("NoSuchTemplate", 66, "TemplateFlow has no brain of that name"),
         ("MNIInfant", 66, "TemplateFlow has no brain of that name"),  # it needs a cohort
     ],
 )
 def test_a_space_that_cannot_be_fetched_leaves_nothing(tmp_path: Path, spec: str, code: int, said: str) -> None:
+    fetch = assets.fetch_parcellation if assets.is_parcellation(spec) else assets.fetch_space
     with pytest.raises(AssetError, match=said) as caught:
-        assets.fetch_space(spec, tmp_path / "home", url="http://127.0.0.1:9")
+        fetch(spec, tmp_path / "home", url="http://127.0.0.1:9")
     assert caught.value.code == code
     assert nothing_but(tmp_path / "home") == []
 

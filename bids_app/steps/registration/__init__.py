@@ -16,7 +16,7 @@ from bids_app.steps.images import Image
 from bids_app.steps.registration.credible import judge, problem_of
 from bids_app.steps.registration.engine import load_ants, optimise
 from bids_app.steps.registration.files import read_transform, write_transform
-from bids_app.steps.registration.pair import MASK_MARGIN_MM, leave_out, prepare
+from bids_app.steps.registration.pair import MASK_MARGIN_MM, leave_out, prepare, without_lesion
 from bids_app.steps.registration.plan import FIRST, RETRY, Kind
 from bids_app.steps.registration.result import Registration, RegistrationError
 from bids_app.steps.registration.start import find_start
@@ -60,8 +60,8 @@ def register(
     fixed_mask, moving_mask
         Brain masks on the grids of their images. The fixed one, dilated, says where the metric is sampled.
     fixed_lesion, moving_lesion
-        Masks of what is left out of the metric (cost-function masking, Brett et al. 2001, doi:10.1006/nimg.2001.0845),
-        each in the world of its image, on any grid.
+        Masks of what is left out of the metric, with a margin (cost-function masking, Brett et al. 2001,
+        doi:10.1006/nimg.2001.0845), each in the world of its image, on any grid. What they show does not matter.
     margin_mm
         How far the fixed mask is dilated for the metric.
     start
@@ -77,6 +77,8 @@ def register(
     """
     load_ants()
     problem = ""
+    fixed, fixed_lesion = without_lesion(fixed, fixed_lesion)
+    moving, moving_lesion = without_lesion(moving, moving_lesion)
     for attempt, plan in enumerate((FIRST, RETRY), start=1):
         pair = prepare(fixed, moving, fixed_mask, moving_mask, margin_mm, plan)
         pair = leave_out(pair, fixed_lesion, moving_lesion, plan)

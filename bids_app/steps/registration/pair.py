@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.steps.images import Image, array_of, from_itk, like, mask_of, spacing_mm, to_itk
+from bids_app.steps.lesions import MARGIN_MM
 from bids_app.steps.registration.plan import Plan
 from bids_app.steps.registration.result import RegistrationError
 from bids_app.steps.resampling import Grid, resample
@@ -46,6 +47,35 @@ def prepare(
     if fixed_mask is not None:
         metric_mask = like(_dilated(mask_of(fixed_mask), spacing_mm(fixed), margin_mm).astype(np.uint8), fixed)
     return Pair(fixed, moving, fixed_mask, moving_mask, metric_mask)
+
+
+def without_lesion(image: Image, lesion: Image | None) -> tuple[Image, Image | None]:
+    """An image whose lesion shows what borders on it, and where that is, with a margin, on the image's grid.
+
+    Only then does nothing depend on what the lesion shows: the range of the intensities, and what smoothing carries
+    over its border. `lesion` is in the world of the image, on any grid; None and the image as it is where it is empty.
+    """
+    from scipy import ndimage
+
+    if lesion is None or not mask_of(lesion).any():
+        return image, None
+    share = array_of(resample(like(mask_of(lesion).astype(np.float32), lesion), Grid.of(image)))
+    where = np.argwhere(share > 0)
+    if not len(where):
+        return image, None
+    margin = np.ceil(4 * MARGIN_MM / np.array(spacing_mm(image))).astype(int)
+    low, high = np.maximum(where.min(axis=0) - margin, 0), np.minimum(where.max(axis=0) + margin + 1, image.shape)
+    box = tuple(slice(start, end) for start, end in zip(low, high, strict=True))
+    left_out = _dilated(share[box] > 0, spacing_mm(image), MARGIN_MM)
+    array = array_of(image).copy()
+    if not left_out.all():
+        nearest = ndimage.distance_transform_edt(
+            left_out, sampling=spacing_mm(image), return_distances=False, return_indices=True
+        )
+        array[box] = array[box][tuple(nearest)]
+    mask = np.zeros(image.shape, np.uint8)
+    mask[box] = left_out
+    return like(array, image), like(mask, image)
 
 
 def leave_out(pair: Pair, fixed_lesion: Image | None, moving_lesion: Image | None, plan: Plan) -> Pair:

@@ -6,7 +6,7 @@ folder never holds a voxel of a face.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,18 +94,10 @@ class StepInterface(BaseInterface):
 
     def lesion_on(self, grid: Any) -> Image | None:
         """The lesion on a grid in the series' own world, nearest neighbour; None where the task was given none."""
-        from bids_app.steps.registration import read_transform
-        from bids_app.steps.resampling import Grid, resample_mask
-
-        path = getattr(self.inputs, "lesion", None)
-        if not isinstance(path, str):
-            return None
-        way = []
-        if isinstance(self.inputs.lesion_from_series, str):
-            way.append(read_transform(Path(self.inputs.lesion_from_series)).GetInverse())
-        if isinstance(self.inputs.lesion_to_drawn_on, str):
-            way.append(read_transform(Path(self.inputs.lesion_to_drawn_on)))
-        return resample_mask(stored(path), Grid.of(grid), way)
+        names = ("lesion", "lesion_from_series", "lesion_to_drawn_on")
+        given = {name: getattr(self.inputs, name, None) for name in names}
+        files = {name: Path(path) for name, path in given.items() if isinstance(path, str)}
+        return carried_lesion(files, grid) if "lesion" in files else None
 
     def without_lesion(self, mask: Image) -> Image:
         """A brain mask in the series' own space less the lesion."""
@@ -123,6 +115,19 @@ class StepInterface(BaseInterface):
         parameters = {key: value for key, value in self.task.parameters.items() if key not in hidden}
         version = self.context.versions[self.task.step]
         return {"Method": {"Name": method, "Step": self.task.step, "Version": version, **titled(parameters), **facts}}
+
+
+def carried_lesion(files: Mapping[str, Path], grid: Any) -> Image:
+    """The lesion of `LesionInputSpec`'s files on a grid in a series' own world, nearest neighbour."""
+    from bids_app.steps.registration import read_transform
+    from bids_app.steps.resampling import Grid, resample_mask
+
+    way = []
+    if "lesion_from_series" in files:
+        way.append(read_transform(files["lesion_from_series"]).GetInverse())
+    if "lesion_to_drawn_on" in files:
+        way.append(read_transform(files["lesion_to_drawn_on"]))
+    return resample_mask(stored(str(files["lesion"])), Grid.of(grid), way)
 
 
 def stored(path: str) -> Image:

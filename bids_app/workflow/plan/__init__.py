@@ -74,7 +74,8 @@ def plan_session(
         measured.measure(ledger, series)
     chosen = {name: task for name, task in ledger.tasks.items() if task.step in context.settings.steps}
     todo = frozenset(name for name, task in chosen.items() if not _finished(task, manifest, context))
-    return SessionPlan(session, reference, chosen, todo, {k: v for k, v in ledger.blocked.items() if k in todo})
+    blocked = {name: missing for name, missing in ledger.blocked.items() if name in todo}
+    return SessionPlan(session, reference, chosen, todo, blocked, ledger.lesion(reference.series))
 
 
 def _finished(task: Task, manifest: Manifest, context: RunContext) -> bool:

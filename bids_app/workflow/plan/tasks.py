@@ -70,6 +70,9 @@ class SessionPlan:
         Names of the tasks that are not finished.
     blocked
         Tasks that cannot run because a step that was not chosen has never been done, with the name of what is missing.
+    lesion
+        The lesion that the reference shows, and the transforms between the two, by the fields of `LesionInputSpec`;
+        empty where there is none.
     """
 
     session: Session
@@ -77,6 +80,7 @@ class SessionPlan:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     todo: frozenset[str] = frozenset()
     blocked: Mapping[str, str] = field(default_factory=dict)
+    lesion: Mapping[str, FileInput] = field(default_factory=dict)
 
 
 def task_name(step: str, series: Series, space: OutputSpace, variant: str = "") -> str:

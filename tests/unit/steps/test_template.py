@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,19 @@ def test_two_that_cannot_be_aligned_are_an_error() -> None:
     tilted = Visit(noise.image, visit(rigid((0, 80, 0), (0, 0, 0)), 9).brain_mask, "T1w")
     with pytest.raises(RegistrationError, match="no two sessions"):
         build_template({"1": visit(MOTIONS[0], 1), "2": tilted})
+
+
+def test_what_a_lesion_shows_at_one_visit_moves_neither(pair) -> None:
+    """A lesion that grew since, on one side: left out, the poses are those that they are with other numbers in it."""
+    place = np.moveaxis(np.indices(pair["2"].image.shape), 0, -1) @ np.diag([2.5] * 3) - [95, 115, 95]
+    lesion = new_image((np.linalg.norm(place - [-30, 20, 10], axis=-1) < 24).astype(np.uint8), pair["2"].image.affine)
+    poses = {}
+    for level in (20.0, 400.0):
+        shown = np.where(mask_of(lesion), level, array_of(pair["2"].image)).astype(np.float32)
+        late = replace(pair["2"], image=new_image(shown, lesion.affine), lesion=lesion)
+        found = build_template({"1": pair["1"], "2": late})
+        poses[level] = found.visits["2"].matrix
+        assert found.lesion is not None
+        assert mask_of(found.lesion).sum() == pytest.approx(mask_of(lesion).sum(), rel=0.02)
+    assert displacement_mm(poses[20.0], poses[400.0], np.zeros(3)) < 0.1
+    assert _apart(found, "12", MOTIONS[:2]) < 0.3

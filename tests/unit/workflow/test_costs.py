@@ -81,7 +81,7 @@ def test_no_cost_model(tmp_path: Path, content: str | None, code: int) -> None:
 
 def test_what_ships_knows_every_step_and_every_way_to_a_mask() -> None:
     costs = find_costs(Settings(Path("/data"), Path("/out"))).costs
-    tasks = set(STEPS) - {"mask", "atlas", "report"}
+    tasks = set(STEPS) - {"mask", "atlas", "report", "template"}  # a template is registrations
     assert tasks <= set(costs)
     ways = (set(BRAIN_EXTRACTIONS) | {"precomputed", "shared"}) - {"auto", "hd-bet"}
     assert {f"mask:{way}" for way in ways} <= set(costs)
