@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-
 _PAUSE_S = 0.2
 #: The kernel counts every page of a process, with its memory locked: 0.1 s for 4 GB. So it pauses for 20
 #: times as long as it looked, or what is measured would pay for being watched.

@@ -16,7 +16,7 @@ from .resampling import Grid, resample_mask
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "1"
+VERSION = "2"
 
 #: A mask drawn by hand reaches to the lesion's visible edge; what lies one voxel further is half lesion, too, and no
 #: yardstick either (partial volume). In mm.
