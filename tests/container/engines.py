@@ -62,9 +62,7 @@ class Docker:
     def find(cls) -> Docker:
         """The engine of this machine; skips the test where there is none."""
         if have_scripts("buildah", "podman", "runc", "mmdebstrap"):
-            text = f'. {SCRIPTS}/env.sh; printf "%s\\n" "${{PODMAN[@]}}"'
-            podman = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout.split()
-            return cls((*podman, "--runtime", "runc"), scripts=True)
+            return cls((*_podman(), "--runtime", "runc"), scripts=True)
         for name in ("docker", "podman"):
             if shutil.which(name) and call([name, "info"]).returncode == 0:
                 return cls((name,), scripts=False)
@@ -74,15 +72,13 @@ class Docker:
         """Build the image."""
         if not self.scripts:
             return call([*self.command, "build", "-t", IMAGE, sources])
-        base = "docker.io/library/python:3.11-slim-bookworm"
-        if call([*self.command, "image", "exists", base]).returncode != 0:
-            assert call([SCRIPTS / "mkbase.sh", "python"]).returncode == 0
-        return call([SCRIPTS / "build.sh", IMAGE, sources], more=_containers_conf())
+        _make_base()
+        return call([SCRIPTS / "build.sh", IMAGE, sources], more=containers_conf())
 
     def run(self, *words: object, entrypoint: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run the image with nothing but what the words say."""
         first = ["--entrypoint", entrypoint] if entrypoint else []
-        return call([*self.command, "run", "--rm", *first, *words], more=_containers_conf())
+        return call([*self.command, "run", "--rm", *first, *words], more=containers_conf())
 
     def strict(self, data: Path, out: Path, *words: object) -> subprocess.CompletedProcess[str]:
         """As a careful cluster would: no network, read-only root, unknown user, no capability, read-only input."""
@@ -97,7 +93,20 @@ class Docker:
         return call([*self.command, "inspect", "--format", template, IMAGE]).stdout.strip()
 
 
-def _containers_conf() -> dict[str, str]:
+def _podman() -> list[str]:
+    """The scripts' podman, with its options."""
+    text = f'. {SCRIPTS}/env.sh; printf "%s\\n" "${{PODMAN[@]}}"'
+    return subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout.split()
+
+
+def _make_base() -> None:
+    """The scripts' stand-in for the image that both engines start from, where nobody made it yet."""
+    base = "docker.io/library/python:3.11-slim-bookworm"
+    if call([*_podman(), "image", "exists", base]).returncode != 0:
+        assert call([SCRIPTS / "mkbase.sh", "python"]).returncode == 0
+
+
+def containers_conf() -> dict[str, str]:
     return {"CONTAINERS_CONF": str(SCRIPTS / "containers.conf")} if SCRIPTS.is_dir() else {}
 
 
@@ -136,6 +145,7 @@ class Apptainer:
         """Build the SIF."""
         definition = "singularity/bids_app.def"
         if self.scripts:
+            _make_base()
             return call([SCRIPTS / "sing-build.sh", definition, sif], cwd=sources)
         return call([self.folder / "apptainer", "build", sif, definition], cwd=sources)
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
 
-from container.engines import IMAGE, ONE, WORDS, Apptainer, Docker, images_of, of_one, tree_of, writable
+from container.engines import (
+    IMAGE,
+    ONE,
+    WORDS,
+    Apptainer,
+    Docker,
+    containers_conf,
+    images_of,
+    of_one,
+    tree_of,
+    writable,
+)
 
 from bids_app import __version__
 from bids_app.exit_codes import TRY_AGAIN
@@ -51,10 +63,14 @@ def test_docker_stops_in_order(image: Docker, small: Path, scratch: Path) -> Non
     words = [
         *image.command, "run", "--rm", "--name", "bids_app-stopped", "-v", f"{small}:/data:ro", "-v", f"{out}:/out",
     ]  # fmt: skip
-    process = subprocess.Popen([*words, IMAGE, "/data", "/out", "participant", *WORDS], stdout=subprocess.DEVNULL)
+    settings = {**os.environ, **containers_conf()}
+    run = [*words, IMAGE, "/data", "/out", "participant", *WORDS]
+    process = subprocess.Popen(run, stdout=subprocess.DEVNULL, env=settings)
     while process.poll() is None and not list(out.glob("sub-*/**/*.nii.gz")):
         time.sleep(0.2)
-    subprocess.run([*image.command, "stop", "-t", "60", "bids_app-stopped"], check=True, stdout=subprocess.DEVNULL)
+    assert process.poll() is None, "it ended before it could be stopped"
+    stop = [*image.command, "stop", "-t", "60", "bids_app-stopped"]
+    subprocess.run(stop, check=True, stdout=subprocess.DEVNULL, env=settings)
     assert process.wait(120) == TRY_AGAIN
 
 
