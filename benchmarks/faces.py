@@ -84,20 +84,22 @@ def _in_front(source: LabelMap) -> NDArray[np.bool_]:
     x, y, z = np.ogrid[tuple(slice(0, n) for n in tissue.shape)]
     eyes = np.argwhere(np.isin(tissue, _EYES))
     middle, height = eyes[:, 0].mean(), eyes[:, 2].mean()
-    poles = np.argwhere(brain & (z < height - 5))[:, 1].max()
+    poles = np.argwhere(brain & (z < height + 5) & (abs(x - middle) > 20))[
+        :, 1
+    ].max()  # on no map is it the frontal lobe
     where = (abs(x - middle) < _SIDE_MM) & (y > poles) & (z < height + _BROW_MM) & (z > height - _CHIN_MM)
     return np.asarray(where & (tissue > 0) & ~brain)
 
 
-def masks(one: Case) -> dict[str, images.Image]:
-    """The brain masks that the head is defaced with."""
+def masks(one: Case) -> dict[str, tuple[images.Image, images.Image | None]]:
+    """The masks that the head is defaced with: of the brain, and where it is known, of the space inside the skull."""
     truth = images.mask_of(one.scan.brain)
     edges = images.spacing_mm(one.scan.brain)
     outside, inside = (ndimage.distance_transform_edt(m, sampling=edges) for m in (~truth, truth))
     result = {"true": truth, "3 mm too large": outside <= 3, "2.6 mm too small": inside > 2.6}
-    found = {name: images.like(mask.astype(np.uint8), one.scan.brain) for name, mask in result.items()}
-    found["synth"] = synth_mask(one.scan.image).brain
-    return found
+    found = {name: (images.like(mask.astype(np.uint8), one.scan.brain), None) for name, mask in result.items()}
+    synth = synth_mask(one.scan.image)
+    return {**found, "synth": (synth.brain, synth.intracranial)}
 
 
 def measured(one: Case, defaced: NDArray[np.float32]) -> tuple[float, float, int]:
@@ -140,9 +142,9 @@ def _tried(one: Case) -> list[tuple[str, bool, float, float, int]]:
         rows.append((kind, check.passed, tissue, eyes, lost))
 
     add("nothing removed", check_face(image, one.scan.brain), images.array_of(image), False)
-    for kind, mask in masks(one).items():
+    for kind, (mask, inside) in masks(one).items():
         try:
-            found = remove_face(image, mask)
+            found = remove_face(image, mask, inside)
         except ImageError as error:
             print(one.name, kind, f"stopped: {error}", *["n/a"] * 6, sep="\t", flush=True)
             continue

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .images import Image, ImageError, grid_affine, like, mask_of, spacing_mm, to_raw_grid
 
-VERSION = "3"
+VERSION = "4"
 
 #: No voxel within this distance of the brain mask is removed: masks are off by a few millimetres.
 SAFETY_MM = 4.0
@@ -29,8 +29,9 @@ _THICK_MM = 2.5
 _PLANE_TO_LONG_AXIS_DEG = 76.0  # from the brain's long axis to the plane's normal: 72 to 83 on all of them
 _PLANE_TOLERANCE_DEG = 20.0
 # Eyeballs reach up to 10 mm behind the plane and up to 20 mm below the foremost point where the brain touches it; the
-# rest is for a head that leans sideways. The orbit's fat and the ethmoid reach 24 and 45 mm: going there always cost
-# demo brains up to 0.1 ml where the mask of the head template was wrong, so it is for heads that still show a face.
+# rest is for a head that leans sideways. The orbit's fat and the ethmoid reach 24 and 45 mm: going there cost demo
+# brains up to 0.1 ml where the mask of the head template was wrong, so with such a mask it is for heads that still show
+# a face (see `remove_face`).
 _ORBIT_DEPTH_MM, _DEEP_ORBIT_DEPTH_MM = 16.0, 24.0
 _ORBIT_LENGTH_MM, _DEEP_ORBIT_LENGTH_MM = 35.0, 45.0
 _TOUCHING_MM = 4.0  # hull points this close to the plane count as touching it

@@ -1,4 +1,4 @@
-"""A face is removed, the result is looked at, and where a face is left it is looked for deeper, once."""
+"""A face is removed and the result is looked at; where masks are in doubt, deep only if a face is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Removal:
     deep: bool
 
 
-def remove_face(raw: Any, brain_mask: Image, intracranial: Image | None = None) -> Removal:
+def remove_face(raw: Any, brain_mask: Image, intracranial: Image | None = None, *, doubtful: bool = False) -> Removal:
     """Deface an image as it is stored.
 
     Parameters
@@ -45,6 +45,9 @@ def remove_face(raw: Any, brain_mask: Image, intracranial: Image | None = None) 
         Conformed, on the grid of the conformed `raw`.
     intracranial
         The space inside the skull, likewise, where it is known: nothing of it is removed.
+    doubtful
+        The mask may lack more of the brain than `SAFETY_MM` makes up for: the orbits are emptied to their ends only
+        where a face is seen without.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def remove_face(raw: Any, brain_mask: Image, intracranial: Image | None = None) 
         The brain mask is empty or tiny.
     """
     before = conform(raw)
-    for deep in (False, True):
+    for deep in (False, True) if doubtful else (True,):
         face = face_mask(brain_mask, intracranial, deep=deep)
         defaced = deface(raw, face)
         after = conform(type(defaced).from_bytes(defaced.to_bytes()))

@@ -121,29 +121,35 @@ class _Forecast:
 
     def _kind(self, session: Session, reference: Reference) -> Any:
         """All that what is left of an untouched session depends on."""
-        return session.series.index(reference.series), tuple(
-            (
-                tuple(pair for pair in series.entities if pair[0] not in ("sub", "ses")),
-                series.suffix,
-                series.header,
-                series.contrast_agent,
-                self.context.extraction_for(series),
-            )
-            for series in session.series
+        drawn_on = [series.name for series in session.series]
+        lesions = tuple(drawn_on.index(lesion.series) for lesion in session.lesions if lesion.series in drawn_on)
+        return (
+            session.series.index(reference.series),
+            lesions,
+            tuple(
+                (
+                    tuple(pair for pair in series.entities if pair[0] not in ("sub", "ses")),
+                    series.suffix,
+                    series.header,
+                    series.contrast_agent,
+                    self.context.extraction_for(series),
+                )
+                for series in session.series
+            ),
         )
 
 
 def _known(session: Session, manifest: Manifest) -> dict[str, InputRecord]:
     """What an earlier run knew of the accepted files, where they are unchanged since."""
     inputs = {}
-    for series in session.series:
-        known = manifest.inputs.get(series.relative)
+    for one in (*session.series, *session.lesions):
+        known = manifest.inputs.get(one.relative)
         try:
-            if known is None or known.stamp != stamp_of(series.path, known.sha256):
+            if known is None or known.stamp != stamp_of(one.path, known.sha256):
                 known = InputRecord("", "not read yet")
         except OSError:  # it went away since the walk: the run will say so
             known = InputRecord("", "not read yet")
-        inputs[series.relative] = known
+        inputs[one.relative] = known
     return inputs
 
 

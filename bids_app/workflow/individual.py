@@ -131,7 +131,7 @@ def expected_individual(
     if len(placed) < 2:
         return None, Counter()
     steps, kind = context.settings.steps, context.settings.atlas_registration
-    todo = Counter({"template": "template" in steps, "atlas": len(context.spaces) * ("atlas" in steps)})
+    todo = Counter({"template": int("template" in steps), "atlas": len(context.spaces) * ("atlas" in steps)})
     first = _as_series(next(plan.reference.series for plan in plans if plan.reference is not None))
     roles = {"to_atlas": "template_to_atlas"} | ({"from_atlas": "atlas_to_template"} if kind == "syn" else {})
     atlases = {

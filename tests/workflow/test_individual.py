@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from runs import Run, bids_app
 
-WORDS = ("--participant-label", "02", "--reference", "subject", "--allow-face", "--masks", "derivatives/truth")
+WORDS = ("--participant-label", "02", "--reference", "subject", "--allow-face")
 ATLAS = "MNI152NLin2009aSym"
 
 
@@ -34,28 +34,29 @@ def source(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(source: Path) -> Run:
-    return bids_app(source, source.parent / "out", *WORDS, "--profile")
+    return _app(source, source.parent / "out", "--profile")
 
 
-def _planned(source: Path) -> dict[str, dict[str, int]]:
-    told = bids_app(source, source.parent / "out", *WORDS, "--dry-run", "--json")
+def _app(source: Path, output: Path, *more: str) -> Run:
+    return bids_app(source, output, *WORDS, "--masks", str(source / "derivatives" / "truth"), *more)
+
+
+def _planned(source: Path, output: Path) -> list[dict[str, int]]:
+    """What a dry run has to do of each session, by step."""
+    told = _app(source, output, "--dry-run", "--json")
     assert told.code == 0, told.text
-    return {one["session"]: one["tasks"] for one in json.loads(told.text[told.text.index("{") :])["sessions"]}
+    plan, _ = json.JSONDecoder().raw_decode(told.text, told.text.index("{"))  # what follows are warnings
+    return [one["tasks"] for one in plan["sessions"]]
 
 
 def test_a_dry_run_foretells_the_template_and_what_is_left_of_it(source: Path, run: Run) -> None:
     assert run.code == 0, run.text
-    assert all(not tasks for tasks in _planned(source).values())
-    fresh = source.parent / "other"
-    told = bids_app(source, fresh, *WORDS, "--dry-run", "--json")
-    sessions = json.loads(told.text[told.text.index("{") :])["sessions"]
-    assert [one["tasks"].get("template") for one in sessions] == [1, None]
-    assert [one["tasks"]["atlas"] for one in sessions] == [2, 1], "the template's own, and each session's through it"
-    done = {line.split("\t")[1] for line in (run.output / "logs" / "profile.tsv").read_text().splitlines()[1:]} - {
-        "n/a"
-    }
-    foretold = sum(sum(one["tasks"].values()) for one in sessions)
-    assert len(done) == foretold
+    assert not any(_planned(source, run.output))
+    first, second = _planned(source, source.parent / "other")
+    assert (first["template"], second.get("template")) == (1, None)
+    assert (first["atlas"], second["atlas"]) == (2, 1), "the template's own, and each session's through it"
+    rows = [line.split("\t")[1] for line in (run.output / "logs" / "profile.tsv").read_text().splitlines()[1:]]
+    assert len(set(rows) - {"n/a"}) == sum(first.values()) + sum(second.values())
 
 
 def test_the_template_is_part_of_the_profile(run: Run) -> None:
@@ -66,7 +67,7 @@ def test_the_template_is_part_of_the_profile(run: Run) -> None:
 
 
 def test_a_lesion_drawn_on_another_series_is_left_out_of_the_template_and_its_way_to_the_atlas(run: Run) -> None:
-    lesion = run.image("sub-02_space-individual_label-lesion_mask.nii.gz")
+    lesion = run.image("sub-02_space-individual_label-lesion_desc-T1w_mask.nii.gz")
     (drawn,) = run.source.rglob("*_label-lesion_mask.nii.gz")
     volumes = [
         float(np.sum(np.asarray(one.dataobj)) * np.prod(one.header.get_zooms()[:3]))
@@ -74,7 +75,7 @@ def test_a_lesion_drawn_on_another_series_is_left_out_of_the_template_and_its_wa
     ]
     assert volumes[0] == pytest.approx(volumes[1], rel=0.05)
     assert run.sidecar(f"sub-02_from-individual_to-{ATLAS}_mode-image_xfm.json")["Method"]["LesionLeftOut"] is True
-    assert run.sidecar("sub-02_space-individual_label-lesion_mask.json")["Sources"] == [
+    assert run.sidecar("sub-02_space-individual_label-lesion_desc-T1w_mask.json")["Sources"] == [
         "bids::sub-02/ses-2/anat/sub-02_ses-2_label-lesion_desc-FLAIR_mask.nii.gz"
     ]
 
@@ -85,7 +86,7 @@ def test_without_the_lesion_the_template_is_made_anew(source: Path, run: Run, tm
     shutil.copytree(run.output, output)
     (path,) = without.rglob("*_label-lesion_mask.nii.gz")
     path.unlink()
-    again = bids_app(without, output, *WORDS)
+    again = _app(without, output)
     assert again.code == 0, again.text
     assert not list(output.rglob("*label-lesion*"))
     assert bids_app(without, output, level="group").code == 0

@@ -63,7 +63,8 @@ class Deface(StepInterface):
         raw = self.raw()
         skull = self.inputs.intracranial_mask
         inside = conformed_mask(skull) if isinstance(skull, str) else None
-        found = remove_face(raw, conformed_mask(self.inputs.brain_mask), inside)
+        doubtful = self.context.extraction_for(self.task.series).method == "template"
+        found = remove_face(raw, conformed_mask(self.inputs.brain_mask), inside, doubtful=doubtful)
         check = found.check
         facts = self._judged(check, found.before, found.after)
         share = round(float(images.mask_of(found.face).mean()), 4)
