@@ -205,7 +205,7 @@ def _average(visits: Mapping[str, Visit], poses: Mapping[str, NDArray[np.float64
 
 def _median(layers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Median over the layers that are no NaN at a voxel, 0 where all are; slice by slice, which bounds the memory."""
-    result = np.zeros(layers[0].shape, np.float32)
+    result = np.zeros_like(layers[0])
     for k in range(result.shape[2]):
         stack = np.stack([layer[:, :, k] for layer in layers])
         stack[:, np.isnan(stack).all(axis=0)] = 0

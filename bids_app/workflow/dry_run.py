@@ -142,14 +142,16 @@ class _Forecast:
 def _known(session: Session, manifest: Manifest) -> dict[str, InputRecord]:
     """What an earlier run knew of the accepted files, where they are unchanged since."""
     inputs = {}
-    for one in (*session.series, *session.lesions):
-        known = manifest.inputs.get(one.relative)
+    files = [(one.relative, one.path) for one in session.series]
+    files += [(one.relative, one.path) for one in session.lesions]
+    for relative, path in files:
+        known = manifest.inputs.get(relative)
         try:
-            if known is None or known.stamp != stamp_of(one.path, known.sha256):
+            if known is None or known.stamp != stamp_of(path, known.sha256):
                 known = InputRecord("", "not read yet")
         except OSError:  # it went away since the walk: the run will say so
             known = InputRecord("", "not read yet")
-        inputs[one.relative] = known
+        inputs[relative] = known
     return inputs
 
 
