@@ -80,6 +80,7 @@ def test_a_lesion_drawn_on_another_series_is_left_out_of_the_template_and_its_wa
     ]
 
 
+@pytest.mark.slow
 def test_without_the_lesion_the_template_is_made_anew(source: Path, run: Run, tmp_path: Path) -> None:
     without, output = tmp_path / "data", tmp_path / "out"
     shutil.copytree(source, without)
