@@ -84,9 +84,8 @@ def _in_front(source: LabelMap) -> NDArray[np.bool_]:
     x, y, z = np.ogrid[tuple(slice(0, n) for n in tissue.shape)]
     eyes = np.argwhere(np.isin(tissue, _EYES))
     middle, height = eyes[:, 0].mean(), eyes[:, 2].mean()
-    poles = np.argwhere(brain & (z < height + 5) & (abs(x - middle) > 20))[
-        :, 1
-    ].max()  # on no map is it the frontal lobe
+    lateral = brain & (z < height + 5) & (abs(x - middle) > 20)  # there the frontal lobe lies higher
+    poles = np.argwhere(lateral)[:, 1].max()
     where = (abs(x - middle) < _SIDE_MM) & (y > poles) & (z < height + _BROW_MM) & (z > height - _CHIN_MM)
     return np.asarray(where & (tissue > 0) & ~brain)
 

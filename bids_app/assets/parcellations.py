@@ -83,7 +83,8 @@ def find_parcellation(spec: str, spaces: list[str], home: Path, templateflow_hom
     where = " or ".join(f"tpl-{space}" for space in spaces) or "any template"
     raise AssetError(
         f"--parcellation {spec}: TemplateFlow's {where} on this machine has no such atlas; fetch it with `bids_app "
-        f"fetch {spaces[0] if spaces else 'SPACE'}:atlas-{spec}`, or give the path of a label image",
+        f"fetch SPACE:atlas-{spec}`, SPACE being one of --output-spaces that TemplateFlow has it for, or give the path "
+        "of a label image",
         NO_INPUT,
     )
 

@@ -74,7 +74,7 @@ def fetch_parcellation(spec: str, home: Path, *, url: str = TEMPLATEFLOW_URL) ->
         image = templateflow_parcellation(root, name, atlas, desc)
         if image is None:
             raise AssetError(f"{spec}: TemplateFlow sent no image; try again", TRY_AGAIN)
-        find_parcellation(str(image), [], home, None)
+        find_parcellation(str(image), [], home, None)  # half a file, or no table, fails here, not in a run
         _move(name, root, home, _table_of(image), image)  # the table before the image that is of no use without it
     return home / "templateflow" / image.relative_to(root)
 

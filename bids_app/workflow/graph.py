@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Memory (GB) that a node of each step declares. Peaks measured on a 256 x 256 x 256 volume of 1 mm, each in a process
 #: of its own: mask 1.3, deface 1.6, bias 0.7, coregister 0.7, atlas 0.7 (SyN 0.8), resample 0.4, normalize 0.6, measure
-#: 0.7; the rest is for what a worker has loaded before.
+#: 0.7; template 0.7 (two sessions of 3 mm slices; a guess for larger ones); the rest is for what a worker has loaded.
 MEMORY_GB = {
     "mask": 2.0,
     "deface": 2.0,

@@ -453,7 +453,7 @@ def test_a_parcellation_is_fetched_with_its_table(
         f"/{stem}/{stem}_{atlas}.tsv": b"index\tname\n7\t7Networks_LH_Vis_1\n",
     }
     spec = f"{name}:atlas-Schaefer2018:desc-100Parcels7Networks"
-    with pytest.raises(AssetError, match=f"bids_app fetch {spec}"):
+    with pytest.raises(AssetError, match="bids_app fetch SPACE:atlas-Schaefer2018:desc-100"):
         find_parcellation("Schaefer2018:desc-100Parcels7Networks", [name], home, None)
 
     image = assets.fetch_parcellation(spec, home, url=server.url)
