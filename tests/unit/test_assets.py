@@ -448,10 +448,8 @@ def test_a_parcellation_is_fetched_with_its_table(
     stem, labels = f"tpl-{name}", np.zeros((4, 4, 4), np.int16)
     labels[1:3] = 7
     atlas = "atlas-Schaefer2018_desc-100Parcels7Networks_dseg"
-    server.files = {
-        f"/{stem}/{stem}_res-01_{atlas}.nii.gz": _nifti(new_image(labels, np.eye(4))),
-        f"/{stem}/{stem}_{atlas}.tsv": b"index\tname\n7\t7Networks_LH_Vis_1\n",
-    }
+    # the client brings the tables of all atlases itself
+    server.files = {f"/{stem}/{stem}_res-01_{atlas}.nii.gz": _nifti(new_image(labels, np.eye(4)))}
     spec = f"{name}:atlas-Schaefer2018:desc-100Parcels7Networks"
     with pytest.raises(AssetError, match="bids_app fetch SPACE:atlas-Schaefer2018:desc-100"):
         find_parcellation("Schaefer2018:desc-100Parcels7Networks", [name], home, None)
@@ -460,7 +458,9 @@ def test_a_parcellation_is_fetched_with_its_table(
 
     assert sorted(server.asked) == sorted(server.files)
     found = find_parcellation("Schaefer2018:desc-100Parcels7Networks", [name], home, None)
-    assert (found.image, found.regions[0].hemisphere) == (image, "left")
+    assert found.image == image
+    assert next(one.hemisphere for one in found.regions if one.index == 7) == "left"
+    assert len(found.regions) == 100
     assert assets.fetch_parcellation(spec, home, url="http://127.0.0.1:9") == image
 
 
