@@ -83,8 +83,9 @@ def ours(one: Case, mask: images.Image, threads: int) -> tuple[NDArray[np.float3
 def theirs(one: Case, mask: images.Image) -> tuple[NDArray[np.float32], float]:
     """ANTs' field by the defaults of its Python package, and its seconds."""
     import ants
+    from ants_peer import to_ants
 
-    image, where = images.to_ants(one.scan.image), images.to_ants(mask)
+    image, where = to_ants(one.scan.image), to_ants(mask)
     began = time.monotonic()
     field = ants.n4_bias_field_correction(image, mask=where, return_bias_field=True)
     return np.maximum(field.numpy(), 1e-6).astype(np.float32), time.monotonic() - began

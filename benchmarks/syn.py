@@ -16,12 +16,14 @@ import importlib.util
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from ants_peer import apart
 from heads import Scan, known_contrast, painted, scanned
 from label_maps import LabelMap, load_label_map
 from numpy.typing import NDArray
@@ -90,20 +92,30 @@ def found(there: Atlas, scan: Scan, kind: Any) -> tuple[Any, float]:
         return read_transform(path), seconds
 
 
-def theirs(there: Atlas, scan: Scan) -> tuple[Any, float]:
-    """The same of ANTs' Python package with its defaults."""
+def theirs(there: Atlas, scan: Scan, path: Path) -> float:
+    """The same of ANTs' Python package with its defaults: writes the transform (HDF5), gives seconds."""
     import ants
     import SimpleITK as sitk
+    from ants_peer import to_ants
 
-    fixed, moving = images.to_ants(there.brain), images.to_ants(stripped(scan))
+    fixed, moving = to_ants(there.brain), to_ants(stripped(scan))
     began = time.monotonic()
     result = ants.registration(fixed, moving, "SyN")
     seconds = time.monotonic() - began
     warp = sitk.ReadImage(result["fwdtransforms"][0], sitk.sitkVectorFloat64)
     affine = read_transform(Path(result["fwdtransforms"][1]))
-    for path in {*result["fwdtransforms"], *result["invtransforms"]}:
-        Path(path).unlink(missing_ok=True)
-    return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(warp)]), seconds
+    for made in {*result["fwdtransforms"], *result["invtransforms"]}:
+        Path(made).unlink(missing_ok=True)
+    write_transform(sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(warp)]), path)
+    return seconds
+
+
+def theirs_apart(process: ProcessPoolExecutor, there: Atlas, scan: Scan) -> tuple[Any, float]:
+    """The transform and the seconds of the peer, which runs in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "to_atlas.h5"
+        seconds = process.submit(theirs, there, scan, path).result()
+        return read_transform(path), seconds
 
 
 def scores(there: Atlas, scan: Scan, transform: Any) -> tuple[float, float, float, float]:
@@ -143,16 +155,18 @@ def main() -> int:
     parser.add_argument("labelmaps", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--threads", type=int, default=2, help="of the peer; ours takes one")
     arguments = parser.parse_args()
     paths = sorted(arguments.labelmaps.glob("seg_*.nii.gz"))[::3]
     there = atlas()
+    peer_process = apart(arguments.threads) if arguments.peer else None
     print("head", "way", "dice_brain", "dice_white", "dice_grey", "smallest_jacobian", "seconds", sep="\t", flush=True)
     rows: dict[str, list[tuple[float, ...]]] = {"affine": [], "syn": [], "ants": []}
     for number, path in enumerate(paths[:2] if arguments.quick else paths):
         scan = head(load_label_map(path), number)
         ways = {kind: found(there, scan, kind) for kind in ("affine", "syn")}
-        if arguments.peer:
-            ways["ants"] = theirs(there, scan)
+        if peer_process is not None:
+            ways["ants"] = theirs_apart(peer_process, there, scan)
         for way, (transform, seconds) in ways.items():
             row = (*scores(there, scan, transform), seconds)
             rows[way].append(row)

@@ -154,12 +154,13 @@ def measured(one: Case, threads: int, peer: bool) -> tuple[dict[str, Found], flo
 def atropos(image: images.Image, inside: NDArray[np.bool_], priors: list[NDArray[np.float32]]) -> Found:
     """ANTs' Atropos by the defaults of its Python package for prior maps, and its seconds."""
     import ants
+    from ants_peer import to_ants
 
     total = np.maximum(sum(priors), 1e-3)
-    maps = [images.to_ants(images.like((one / total).astype(np.float32), image)) for one in priors]
-    where = images.to_ants(images.like(inside.astype(np.uint8), image))
+    maps = [to_ants(images.like((one / total).astype(np.float32), image)) for one in priors]
+    where = to_ants(images.like(inside.astype(np.uint8), image))
     began = time.monotonic()
-    found = ants.atropos(a=images.to_ants(image), x=where, i=maps, m="[0.1,1x1x1]", c="[5,0]", priorweight=0.25)
+    found = ants.atropos(a=to_ants(image), x=where, i=maps, m="[0.1,1x1x1]", c="[5,0]", priorweight=0.25)
     seconds = time.monotonic() - began
     labels = found["segmentation"].numpy()
     masks = {name: labels == number for number, name in enumerate(TISSUES, 1)}
