@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm, to_ants
-from bids_app.steps.registration.engine import load_ants
+from bids_app.steps.ants import run_ants, to_ants
+from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 
 VERSION = "1"
 
@@ -85,13 +85,12 @@ def denoise(image: Image, brain_mask: Image, contrast: str = "") -> Denoised:
 def _filtered(
     image: Image, model: NoiseModel, patch: tuple[int, int, int], search: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    load_ants()
-    import ants
-
-    words = ["x".join(map(str, radius)) for radius in (patch, search)]
-    return np.asarray(
-        ants.denoise_image(to_ants(image), p=words[0], r=words[1], noise_model=model).numpy(), dtype=np.float32
-    )
+    noisy, result = to_ants(image), to_ants(image)
+    words = ["-d", "3", "-i", noisy.word, "-o", result.word, "-n", model, "-s", "1", "-v", "0"]
+    for option, radius in (("-p", patch), ("-r", search)):
+        words += [option, "x".join(map(str, radius))]
+    run_ants("DenoiseImage", words)
+    return np.asarray(result.array(), dtype=np.float32)
 
 
 def _radii(image: Image) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

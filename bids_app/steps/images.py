@@ -1,4 +1,4 @@
-"""The image that flows between the steps, and its bridges to SimpleITK and ANTs.
+"""The image that flows between the steps, and its bridge to SimpleITK (that to ANTs: `ants`).
 
 Every step works on a *conformed* image: a three-dimensional float32 `nibabel.Nifti1Image` in RAS+ orientation
 (first axis towards the right, second towards the front, third upwards), finite, with one affine (voxel -> mm,
@@ -17,7 +17,6 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import ants
     import SimpleITK as sitk
 
 Image = nib.Nifti1Image
@@ -168,16 +167,22 @@ def same_grid(one: Any, other: Any, tolerance_mm: float = 1e-3) -> bool:
     return one.shape[:3] == other.shape[:3] and bool(np.allclose(one.affine, other.affine, atol=tolerance_mm))
 
 
+def itk_grid(affine: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Origin (mm), spacing (mm) and direction (3 x 3) of a grid in ITK's world, LPS+."""
+    world = _LPS @ np.asarray(affine, dtype=float)
+    spacing = np.sqrt((world[:3, :3] ** 2).sum(axis=0))
+    return world[:3, 3], spacing, world[:3, :3] / spacing
+
+
 def to_itk(image: Any) -> sitk.Image:
     """A SimpleITK image with the same voxels and grid (RAS+ mm become ITK's LPS+ mm)."""
     import SimpleITK as sitk
 
     result = sitk.GetImageFromArray(np.asanyarray(image.dataobj).transpose(2, 1, 0))
-    affine = _LPS @ np.asarray(image.affine, dtype=float)
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    origin, spacing, direction = itk_grid(image.affine)
     result.SetSpacing(spacing.tolist())
-    result.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    result.SetOrigin(affine[:3, 3].tolist())
+    result.SetDirection(direction.ravel().tolist())
+    result.SetOrigin(origin.tolist())
     return result
 
 
@@ -189,14 +194,3 @@ def from_itk(image: sitk.Image) -> Image:
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     return new_image(np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0)), _LPS @ affine)
-
-
-def to_ants(image: Any) -> ants.ANTsImage:
-    """An ANTs image with the same voxels (float32) and grid."""
-    import ants
-
-    affine = _LPS @ np.asarray(image.affine, dtype=float)
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    return ants.from_numpy(
-        array_of(image), origin=affine[:3, 3].tolist(), spacing=spacing.tolist(), direction=affine[:3, :3] / spacing
-    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bids_app.steps.images import Image
 from bids_app.steps.registration.credible import judge, problem_of
-from bids_app.steps.registration.engine import load_ants, optimise
+from bids_app.steps.registration.engine import optimise
 from bids_app.steps.registration.files import read_transform, write_transform
 from bids_app.steps.registration.pair import MASK_MARGIN_MM, leave_out, prepare, without_lesion
 from bids_app.steps.registration.plan import FIRST, RETRY, Kind
@@ -75,7 +75,6 @@ def register(
     RegistrationError
         No credible alignment, after one retry with other settings.
     """
-    load_ants()
     problem = ""
     fixed, fixed_lesion = without_lesion(fixed, fixed_lesion)
     moving, moving_lesion = without_lesion(moving, moving_lesion)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_app.steps.images import mask_of, to_ants
+from bids_app.steps.ants import mask_to_ants, run_ants, to_ants
+from bids_app.steps.images import mask_of
 from bids_app.steps.registration.files import as_affine, write_transform
 from bids_app.steps.registration.pair import Pair
 from bids_app.steps.registration.plan import BINS, SYN_ITERATIONS, SYN_SMOOTHING_MM, Kind, Plan
@@ -22,39 +21,16 @@ if TYPE_CHECKING:
 _SAMPLES = 100_000  # voxels that the linear metric looks at
 
 
-@functools.cache
-def load_ants() -> None:
-    """Import ANTs with its one thread pool at one thread: at more, Mattes' sums run in another order each time.
-
-    Measured with two threads: four runs of one registration gave four transforms (affine: 0.003 mm apart). ITK reads
-    the number at the first filter that it runs, so one is run here, and the environment is left as it was.
-    """
-    name = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        import ants
-
-        ants.smooth_image(ants.from_numpy(np.zeros((4, 4, 4), np.float32)), 1.0)
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 def optimise(
     pair: Pair, start: sitk.Transform, kind: Kind, plan: Plan, seed: int
 ) -> tuple[sitk.Transform, sitk.Transform | None]:
     """Run antsRegistration from `start`; its files live in a private folder that is gone afterwards."""
     import SimpleITK as sitk
-    from ants.internal import get_lib_fn, process_arguments
 
-    images = to_ants(pair.fixed), to_ants(pair.moving)  # named here because ANTs gets their addresses only
-    masks = (pair.metric_mask if plan.use_fixed_mask or pair.fixed_lesion else None, pair.moving_metric_mask)
-    ants_masks = [to_ants(mask).clone("unsigned char") if mask is not None else None for mask in masks]
-    fixed, moving = process_arguments(list(images))
-    where, moving_where = (process_arguments([mask])[0] if mask is not None else "NA" for mask in ants_masks)
+    fixed, moving = to_ants(pair.fixed), to_ants(pair.moving)
+    of_fixed = pair.metric_mask if plan.use_fixed_mask or pair.fixed_lesion else None
+    masks = [mask_to_ants(mask) if mask is not None else None for mask in (of_fixed, pair.moving_metric_mask)]
+    where, moving_where = (mask.word if mask is not None else "NA" for mask in masks)
     with tempfile.TemporaryDirectory(prefix="registration-") as folder:
         prefix, initial = f"{folder}/out", f"{folder}/start.mat"
         write_transform(start, Path(initial))
@@ -66,9 +42,9 @@ def optimise(
             *("-z", "1"),  # one linear transform, whatever the number of linear stages
             *("-o", prefix),
         ]
-        for stage in _stages(kind, plan, f"{fixed},{moving}", sampling(pair, plan)):
+        for stage in _stages(kind, plan, f"{fixed.word},{moving.word}", sampling(pair, plan)):
             arguments += [*stage, "-x", f"[{where},{moving_where}]"]
-        status = get_lib_fn("antsRegistration")(arguments)
+        status = run_ants("antsRegistration", arguments)
         if status != 0 or not Path(f"{prefix}0GenericAffine.mat").is_file():
             raise RegistrationError(f"antsRegistration stopped with status {status}")
         affine = as_affine(sitk.ReadTransform(f"{prefix}0GenericAffine.mat"))

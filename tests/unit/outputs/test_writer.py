@@ -106,7 +106,7 @@ def test_headers_hold_grid_type_and_scaling_alone(kind: Any, order: str) -> None
 def test_bytes_of_a_nonlinear_transform_depend_on_its_numbers_alone(tmp_path: Path) -> None:
     import SimpleITK as sitk
 
-    from bids_app.steps.registration.engine import load_ants
+    from bids_app.steps.ants import load_ants
 
     load_ants()  # before anything else uses ANTs: it fixes the number of threads for the process
     import ants
