@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the main command; options that were not given are `None`."""
     parser = argparse.ArgumentParser(
         prog="bids_app",
+        usage=f"bids_app BIDS_DIR OUTPUT_DIR {{{','.join(LEVELS)}}} [options]",  # all options would fill a page
         description="From any BIDS dataset of brain MRI to anonymised, standardised derivatives.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG,
@@ -60,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _which(parser.add_argument_group("which"))
     _what(parser.add_argument_group("what"))
+    _masks(parser.add_argument_group("brain masks, faces and lesions"))
+    _spaces(parser.add_argument_group("intensities and spaces"))
+    _tissue(parser.add_argument_group("tissue, volumes and regions"))
     _how(parser.add_argument_group("how"))
     add_group_options(parser.add_argument_group("the group level"))
     add_export_options(parser.add_argument_group("export"))
@@ -131,6 +135,10 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="the session's reference: auto, mr-rate (the T1w with the lowest SeriesNumber), a filter such as "
         "acq=mprage,suffix=T1w, or subject: auto, and all sessions of a participant meet in their unbiased average",
     )
+    group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
+
+
+def _masks(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--brain-extraction",
         "--brain_extraction",
@@ -164,6 +172,19 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "…_label-brain_desc-FLAIR_mask.nii.gz)",
     )
     group.add_argument(
+        "--no-deface",
+        "--no_deface",
+        dest="deface",
+        action="store_false",
+        help="keep the face: for data that are defaced already",
+    )
+    group.add_argument(
+        "--allow-face",
+        "--allow_face",
+        action="store_true",
+        help="write a series although the face check finds a face left in it; its sidecar and the series table say so",
+    )
+    group.add_argument(
         "--lesions",
         type=Path,
         metavar="DIR",
@@ -177,19 +198,9 @@ def _what(group: argparse._ArgumentGroup) -> None:
         metavar="B",
         help="b-value (s/mm^2) of diffusion-weighted images where neither a .bval file nor a sidecar has it",
     )
-    group.add_argument(
-        "--no-deface",
-        "--no_deface",
-        dest="deface",
-        action="store_false",
-        help="keep the face: for data that are defaced already",
-    )
-    group.add_argument(
-        "--allow-face",
-        "--allow_face",
-        action="store_true",
-        help="write a series although the face check finds a face left in it; its sidecar and the series table say so",
-    )
+
+
+def _spaces(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--denoise",
         action="store_true",
@@ -209,6 +220,16 @@ def _what(group: argparse._ArgumentGroup) -> None:
         "--atlas_registration",
         choices=("rigid", "affine", "syn"),
         help="how the reference is brought to the atlas",
+    )
+    group.add_argument("--interpolation", choices=("linear", "bspline", "lanczos"), help="of images; masks: nearest")
+    group.add_argument(
+        "--isotropic",
+        choices=("never", "anisotropic", "always"),
+        help="also write each series in its own space with cubic voxels: those whose voxels are at least twice as long "
+        "as wide (anisotropic), or all",
+    )
+    group.add_argument(
+        "--isotropic-mm", "--isotropic_mm", type=float, metavar="MM", help="edge of the cubic voxels; 1 by default"
     )
     group.add_argument(
         "--normalize",
@@ -232,16 +253,9 @@ def _what(group: argparse._ArgumentGroup) -> None:
         help="images to write in each space: preproc, brain, a normaliser's name or brain<normaliser>; by "
         "default preproc and brain<normaliser>",
     )
-    group.add_argument("--interpolation", choices=("linear", "bspline", "lanczos"), help="of images; masks: nearest")
-    group.add_argument(
-        "--isotropic",
-        choices=("never", "anisotropic", "always"),
-        help="also write each series in its own space with cubic voxels: those whose voxels are at least twice as long "
-        "as wide (anisotropic), or all",
-    )
-    group.add_argument(
-        "--isotropic-mm", "--isotropic_mm", type=float, metavar="MM", help="edge of the cubic voxels; 1 by default"
-    )
+
+
+def _tissue(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--vbm",
         action="store_true",
@@ -270,7 +284,6 @@ def _what(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="cortical thickness of the reference, for voxels up to 1.2 mm",
     )
-    group.add_argument("--random-seed", "--random_seed", type=int, metavar="N", help="seed of every random choice")
 
 
 def _how(group: argparse._ArgumentGroup) -> None:
