@@ -82,13 +82,15 @@ def test_a_task_that_is_told_to_end_is_put_back_and_goes_on(
     _wait_until(lambda: "ended with 75" in log.read_text())
     assert len(images_of(out)) < len(of_one(outside))
 
-    def ended() -> bool:
-        shown = call(["scontrol", "show", "job", job], more=slurm).stdout
-        if "BeginTime" in shown and "JobState=PENDING" in shown:  # SLURM waits two minutes; here is nobody to wait for
-            call(["scontrol", "update", f"JobId={job}_1", "StartTime=now"], more=slurm)
-        return "JobState=COMPLETED" in shown and "start 1" in log.read_text()
+    def shown() -> str:
+        return call(["scontrol", "show", "job", job], more=slurm).stdout
 
-    _wait_until(ended)
+    # SLURM starts it again after two minutes. A few seconds are enough: one that starts in the second in which it was
+    # put back is refused by the node, which knows its credential as revoked
+    _wait_until(lambda: "JobState=PENDING" in shown() and "BeginTime" in shown())
+    time.sleep(10)
+    call(["scontrol", "update", f"JobId={job}_1", "StartTime=now"], more=slurm)
+    _wait_until(lambda: "JobState=COMPLETED" in shown() and "start 1" in log.read_text())
     assert images_of(out) == of_one(outside)
 
 
