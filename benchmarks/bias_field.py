@@ -72,11 +72,11 @@ def scores(one: Case, field: NDArray[np.float32]) -> tuple[float, float, float]:
     return correlation, float(before.std() / before.mean()), float(after.std() / after.mean())
 
 
-def ours(one: Case, mask: images.Image, threads: int) -> tuple[NDArray[np.float32], float]:
+def ours(one: Case, mask: images.Image) -> tuple[NDArray[np.float32], float]:
     """Our field, and its seconds."""
     settings = n4_settings(*_KIND[one.contrast])
     began = time.monotonic()
-    field = bias_field(one.scan.image, mask, settings, threads=threads)
+    field = bias_field(one.scan.image, mask, settings)
     return images.array_of(field), time.monotonic() - began
 
 
@@ -109,7 +109,7 @@ def main() -> int:
             load_label_map(paths[number % len(paths)]), number, (130.0, 250.0) if arguments.rough else (250.0, 500.0)
         )
         mask = synth_mask(one.scan.image, threads=arguments.threads).brain
-        found = {"ours": ours(one, mask, arguments.threads)}
+        found = {"ours": ours(one, mask)}
         if arguments.peer:
             found["ants"] = theirs(one, mask)
         for who, (field, seconds) in found.items():

@@ -111,7 +111,7 @@ def measured(one: Case, threads: int, peer: bool) -> tuple[dict[str, Found], flo
     """The results by method, the intracranial volume over the true one, the contrast of grey and white matter."""
     image = one.scan.image
     seen = synth_mask(image, threads=threads)
-    corrected = correct(image, bias_field(image, seen.brain, n4_settings("T1w"), threads=threads))
+    corrected = correct(image, bias_field(image, seen.brain, n4_settings("T1w")))
     space = find_space("MNI152NLin2009aSym", Path(), None)
     atlas, atlas_mask = load_space(space)
     way = register(

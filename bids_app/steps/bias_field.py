@@ -1,23 +1,21 @@
-"""Bias field: N4 (Tustison et al. 2010), estimated inside the brain on a coarse grid, evaluated once on the fine one.
+"""Bias field: N4 (`n4`), estimated inside the brain on a coarse grid, evaluated once on the fine one.
 
-N4 models log field as a cubic B-spline. It is estimated on a subsampled copy of the box around the brain; the spline's
-control points are recovered from it exactly and the spline is evaluated on the image's own grid, one axis at a time.
+The field's logarithm is a sum of cubic B-splines over the box around the brain. It is estimated on a subsampled copy of
+that box and evaluated on the image's own grid.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .images import Affine, Image, ImageError, array_of, like, mask_of, new_image, spacing_mm, to_itk
+from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
+from bids_app.steps.n4 import n4
 
-VERSION = "1"
+VERSION = "2"
 
-_ORDER = 3  # cubic B-spline, as N4 has it
-_BINS = 200  # N4's own
 #: Voxels below this share of the brain's median are not used: air, and noise whose logarithm stretches the histogram.
 _DARKEST = 0.05
 
@@ -58,7 +56,7 @@ def n4_settings(contrast: str, contrast_agent: bool = False) -> N4Settings:
     return N4Settings()
 
 
-def bias_field(image: Image, brain_mask: Image, settings: N4Settings, *, threads: int = 1) -> Image:
+def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
     """Estimate the bias field of an image.
 
     Parameters
@@ -92,9 +90,24 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings, *, threads
     coarse_usable = np.ascontiguousarray(usable[window])
     if coarse_usable.sum() < 500:
         raise ImageError("fewer than 500 usable voxels in the brain mask: no bias field can be estimated")
-    step_mm = spacing * factors
-    log_coarse, elements = _n4(coarse, coarse_usable, step_mm, settings, threads)
-    log_field = _continued(log_coarse, elements, first, factors, array.shape)
+    extent_mm = (np.array(coarse.shape) - 1) * spacing * factors
+    log_coarse = np.log(np.where(coarse_usable, coarse, 1)).astype(np.float64)
+    field = n4(
+        log_coarse,
+        coarse_usable,
+        [max(1, int(extent / settings.spline_distance_mm + 0.5)) for extent in extent_mm],
+        iterations=settings.iterations,
+        convergence=settings.convergence,
+        fwhm=settings.fwhm,
+        wiener_noise=settings.wiener_noise,
+    )
+    # constant beyond the samples' box
+    ends = first + np.array(factors) * np.maximum(np.array(coarse.shape) - 1, 1)
+    x, y, z = (
+        np.clip((np.arange(n) - start) / (end - start), 0.0, 1.0)
+        for n, start, end in zip(array.shape, first, ends, strict=True)
+    )
+    log_field = field.at(x, y, z)
     log_field -= log_field[brain].mean(dtype=np.float64)
     around = log_field[region]
     return like(np.exp(np.clip(log_field, around.min(), around.max())).astype(np.float32), image)
@@ -103,69 +116,6 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings, *, threads
 def correct(image: Image, field: Image) -> Image:
     """Divide an image by its bias field, everywhere: float32, on the image's grid."""
     return like(array_of(image) / array_of(field), image)
-
-
-def _n4(
-    array: NDArray[np.float32],
-    usable: NDArray[np.bool_],
-    step_mm: NDArray[np.float64],
-    settings: N4Settings,
-    threads: int,
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Log field on the coarse grid, and the number of spline elements along each axis at the last level."""
-    import SimpleITK as sitk
-
-    affine: Affine = np.diag([*step_mm, 1.0])
-    extent_mm = (np.asarray(array.shape) - 1) * step_mm
-    elements = [max(1, int(extent / settings.spline_distance_mm + 0.5)) for extent in extent_mm]
-    picture = to_itk(new_image(array, affine))
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetMaximumNumberOfIterations(list(settings.iterations))
-    n4.SetConvergenceThreshold(settings.convergence)
-    n4.SetBiasFieldFullWidthAtHalfMaximum(settings.fwhm)
-    n4.SetWienerFilterNoise(settings.wiener_noise)
-    n4.SetNumberOfHistogramBins(_BINS)
-    n4.SetSplineOrder(_ORDER)
-    n4.SetNumberOfControlPoints([count + _ORDER for count in elements])
-    n4.SetNumberOfThreads(threads)
-    n4.Execute(picture, to_itk(new_image(usable.astype(np.uint8), affine)))
-    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(picture)).transpose(2, 1, 0).astype(np.float64)
-    return log_field, [count * 2 ** (len(settings.iterations) - 1) for count in elements]
-
-
-def _continued(
-    log_coarse: NDArray[np.float64],
-    elements: list[int],
-    first: NDArray[np.int64],
-    factors: list[int],
-    shape: tuple[int, ...],
-) -> NDArray[np.float64]:
-    """Evaluate the spline behind the samples `log_coarse` on the whole grid, constant beyond the samples' box."""
-    result: NDArray[Any] = log_coarse
-    for axis in range(3):
-        samples = log_coarse.shape[axis]
-        if samples == 1:
-            weights = np.ones((shape[axis], 1))
-        else:
-            at_samples = _basis(np.linspace(0.0, 1.0, samples), elements[axis])
-            voxels = (np.arange(shape[axis]) - first[axis]) / (factors[axis] * (samples - 1))
-            weights = _basis(np.clip(voxels, 0.0, 1.0), elements[axis]) @ np.linalg.pinv(at_samples)
-        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
-    return result
-
-
-def _basis(position: NDArray[np.float64], elements: int) -> NDArray[np.float64]:
-    """Uniform cubic B-spline basis on 0..1 in `elements` pieces: a row a position, a column a control point."""
-    scaled = position * elements
-    piece = np.minimum(scaled.astype(int), elements - 1)
-    t = scaled - piece
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    ) / 6  # fmt: skip
-    result = np.zeros((len(position), elements + _ORDER))
-    for offset in range(_ORDER + 1):
-        result[np.arange(len(position)), piece + offset] = weights[:, offset]
-    return result
 
 
 def _dilated(mask: NDArray[np.bool_], spacing: NDArray[np.float64], distance_mm: float) -> NDArray[np.bool_]:

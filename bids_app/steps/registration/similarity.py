@@ -22,10 +22,10 @@ def measure_at(pair: Pair, mm: float) -> tuple[Any, sitk.Image, sitk.Image]:
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetNumberOfThreads(1)  # as for ANTs: the same sums in the same order
     if pair.metric_mask is not None:
-        method.SetMetricFixedMask(sitk.Cast(_shrunk(pair.metric_mask, mm) >= 0.5, sitk.sitkUInt8))
+        method.SetMetricFixedMask(sitk.Cast(shrunk(pair.metric_mask, mm) >= 0.5, sitk.sitkUInt8))
     if pair.moving_metric_mask is not None:
-        method.SetMetricMovingMask(sitk.Cast(_shrunk(pair.moving_metric_mask, mm) >= 0.5, sitk.sitkUInt8))
-    return method, _shrunk(pair.fixed, mm), _shrunk(pair.moving, mm)
+        method.SetMetricMovingMask(sitk.Cast(shrunk(pair.moving_metric_mask, mm) >= 0.5, sitk.sitkUInt8))
+    return method, shrunk(pair.fixed, mm), shrunk(pair.moving, mm)
 
 
 def similarity(measure: tuple[Any, sitk.Image, sitk.Image], transform: sitk.Transform) -> float:
@@ -47,7 +47,7 @@ def masks_at(pair: Pair, mm: float) -> tuple[sitk.Image, sitk.Image] | None:
     """Both brain masks at `mm`, or nothing where one is missing."""
     if pair.fixed_mask is None or pair.moving_mask is None:
         return None
-    return _shrunk(pair.fixed_mask, mm), _shrunk(pair.moving_mask, mm)
+    return shrunk(pair.fixed_mask, mm), shrunk(pair.moving_mask, mm)
 
 
 def mask_overlap(masks: tuple[sitk.Image, sitk.Image], transform: sitk.Transform) -> float:
@@ -68,7 +68,7 @@ def mask_overlap(masks: tuple[sitk.Image, sitk.Image], transform: sitk.Transform
     return float((one & other).sum() / max(min(one.sum(), other.sum()), 1))
 
 
-def _shrunk(image: Image, mm: float) -> sitk.Image:
+def shrunk(image: Image, mm: float) -> sitk.Image:
     """A float image at about `mm`, block-averaged."""
     import SimpleITK as sitk
 

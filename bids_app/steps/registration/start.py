@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.steps.images import mask_of, voxel_ml
+from bids_app.steps.registration.coarse import Look
 from bids_app.steps.registration.pair import Pair, centre_of_mass
 from bids_app.steps.registration.plan import Plan
 from bids_app.steps.registration.similarity import mask_overlap, masks_at, measure_at, similarity
@@ -27,22 +28,20 @@ def find_start(pair: Pair, plan: Plan) -> sitk.Transform:
     """
     centre = centre_of_mass(pair.fixed, pair.fixed_mask)
     shift = centre_of_mass(pair.moving, pair.moving_mask) - centre
-    measure, masks = measure_at(pair, _SEARCH_MM), masks_at(pair, _SEARCH_MM)
-
-    def score(transform: sitk.Transform) -> float:  # few samples look alike by chance: the masks must agree too
-        return similarity(measure, transform) * (mask_overlap(masks, transform) ** 2 if masks else 1.0)
-
+    look = Look(pair)
     still = (0.0, 0.0, 0.0)
     steps = (0.0,) if _same_coverage(pair) else _BODY_AXIS_MM
     shifts = [shift + np.array((0.0, 0.0, step)) for step in steps]
-    along = [score(_euler(centre, still, one)) for one in shifts]
+    along = [look.score(_euler(centre, still, one)) for one in shifts]
     shifts = [shifts[number] for number in np.argsort(along, kind="stable")[::-1][:3]]
     angles = np.deg2rad(plan.rotations_deg)
     starts = [_euler(centre, (x, y, z), one) for one in shifts for x in angles for y in angles for z in angles]
     starts.append(_euler(centre, still, np.zeros(3)))
-    scores = [score(start) for start in starts]
-    found = _climbed(measure, [starts[number] for number in np.argsort(scores, kind="stable")[::-1][:3]])
-    scores = [score(transform) for transform in found]
+    scores = [look.score(start) for start in starts]
+    best = [starts[number] for number in np.argsort(scores, kind="stable")[::-1][:3]]
+    measure, masks = measure_at(pair, _SEARCH_MM), masks_at(pair, _SEARCH_MM)
+    found = _climbed(measure, best)
+    scores = [similarity(measure, one) * (mask_overlap(masks, one) ** 2 if masks else 1.0) for one in found]
     return found[int(np.argmax(scores))]
 
 

@@ -145,7 +145,7 @@ class Bias(StepInterface):
         stored: Any = nib.load(self.inputs.image) if isinstance(self.inputs.image, str) else self.raw()
         image, mask = images.conform(stored), self.without_lesion(conformed_mask(self.inputs.brain_mask))
         settings = bias_field.n4_settings(self.task.series.contrast, self.task.series.contrast_agent)
-        field = bias_field.bias_field(image, mask, settings, threads=self.context.settings.omp_nthreads)
+        field = bias_field.bias_field(image, mask, settings)
         corrected = bias_field.correct(image, field)
         inside = images.mask_of(mask)
         low, high = np.percentile(images.array_of(field)[inside], (1, 99))

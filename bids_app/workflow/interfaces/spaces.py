@@ -128,13 +128,15 @@ class Normalize(_ToSpace):
             normalization = fit(
                 method, native, native_mask, contrast=self.task.series.contrast, standard=standard
             )  # fmt: skip
-            mapped = normalization.apply(images.array_of(image))
             said = self.said(method, Parameters=dict(normalization.parameters))
             facts[method] = dict(normalization.parameters)
             if method == "gaussianmixture":
                 facts["gaussianmixture_fallback"] = normalization.parameters["fallback"]
-            inside = images.mask_of(mask) if variant.startswith("brain") else images.array_of(image) != 0
-            made[variant] = (images.like(np.where(inside, mapped, np.float32(0)), image), said)
+            values = images.array_of(image)
+            inside = images.mask_of(mask) if variant.startswith("brain") else values != 0
+            mapped = np.zeros(values.shape, np.float32)
+            mapped[inside] = normalization.apply(values[inside])
+            made[variant] = (images.like(mapped, image), said)
         return made, facts
 
 

@@ -41,7 +41,7 @@ def native(ledger: Ledger, series: Series) -> None:
     preproc = target("preproc", series)
     preproc = replace(preproc, sidecar={**preproc.sidecar, "Sources": [*sources, product_uri("biasfield", series)]})
     made = {"biasfield": target("biasfield", series), "preproc": preproc}
-    parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent, **ledger.computing}
+    parameters = {"contrast": series.contrast, "contrast_agent": series.contrast_agent}
     ledger.add("bias", series, made, parameters, {**mask, **image, **ledger.lesion(series, at_once=True)}, raw=True)
 
 
