@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.distance import grown
 from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 from bids_app.steps.n4 import n4
 
@@ -81,7 +82,7 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
     spacing = np.asarray(spacing_mm(image))
     if not brain.any():
         raise ImageError("the brain mask is empty: no bias field can be estimated")
-    region = _dilated(brain, spacing, settings.dilation_mm)
+    region = grown(brain, spacing.tolist(), settings.dilation_mm)
     usable = region & (array > _DARKEST * np.median(array[brain])) & (array > 0)
     factors = [max(1, int(settings.shrink_mm / edge + 0.5)) for edge in spacing]  # thick slices: factor 1, kept
     first, last = _box(region)
@@ -116,20 +117,6 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
 def correct(image: Image, field: Image) -> Image:
     """Divide an image by its bias field, everywhere: float32, on the image's grid."""
     return like(array_of(image) / array_of(field), image)
-
-
-def _dilated(mask: NDArray[np.bool_], spacing: NDArray[np.float64], distance_mm: float) -> NDArray[np.bool_]:
-    """Every voxel whose centre lies within `distance_mm` of the mask's voxels."""
-    from scipy.ndimage import distance_transform_edt
-
-    if distance_mm <= 0:
-        return mask
-    first, last = _box(mask)
-    reach = np.ceil(distance_mm / spacing).astype(int)
-    window = tuple(slice(max(0, int(a - r)), int(b + r) + 1) for a, b, r in zip(first, last, reach, strict=True))
-    result = np.zeros_like(mask)
-    result[window] = distance_transform_edt(~mask[window], sampling=spacing) <= distance_mm
-    return result
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,9 +15,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from .distance import grown, shrunk
 from .images import Image, ImageError, grid_affine, like, mask_of, spacing_mm, to_raw_grid
 
-VERSION = "4"
+VERSION = "5"
 
 #: No voxel within this distance of the brain mask is removed: masks are off by a few millimetres.
 SAFETY_MM = 4.0
@@ -47,14 +48,6 @@ class _FacePlane:
     lateral: NDArray[np.float64]  # unit, to the right
     touch: NDArray[np.float64]  # foremost point of the brain's profile that touches the plane
 
-    def depth_mm(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance beyond the plane (negative: on the brain's side)."""
-        return (points - self.touch) @ self.normal
-
-    def ahead_mm(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance along the plane, forwards from the touching point."""
-        return (points - self.touch) @ self.forward
-
 
 def face_mask(
     brain_mask: Image, intracranial: Image | None = None, *, buffer_mm: float = 5.0, deep: bool = False
@@ -82,12 +75,12 @@ def face_mask(
     ImageError
         The brain mask is empty or too flat to see the brain's shape in.
     """
-    from scipy.ndimage import binary_dilation, distance_transform_edt
+    from scipy.ndimage import binary_dilation
 
     brain = mask_of(brain_mask)
     plane = _face_plane(_core(brain, spacing_mm(brain_mask)), brain_mask.affine)
-    points = _voxel_points(brain.shape, brain_mask.affine)
-    depth, ahead = plane.depth_mm(points), plane.ahead_mm(points)
+    depth = _over_voxels(plane.normal, plane.touch, brain.shape, brain_mask.affine)
+    ahead = _over_voxels(plane.forward, plane.touch, brain.shape, brain_mask.affine)
     face = depth > buffer_mm
     behind, below = (_DEEP_ORBIT_DEPTH_MM, _DEEP_ORBIT_LENGTH_MM) if deep else (_ORBIT_DEPTH_MM, _ORBIT_LENGTH_MM)
     face |= (depth > -behind) & (ahead > -below)
@@ -97,9 +90,9 @@ def face_mask(
             line = np.zeros((3, 3, 3), bool)
             line[tuple(slice(None) if each == axis else 1 for each in range(3))] = True
             brain = binary_dilation(brain, line)
-    face &= distance_transform_edt(~brain, sampling=spacing) > SAFETY_MM
+    face &= ~grown(brain, spacing, SAFETY_MM)
     if intracranial is not None:
-        face &= distance_transform_edt(~mask_of(intracranial), sampling=spacing) > _SKULL_MM
+        face &= ~grown(mask_of(intracranial), spacing, _SKULL_MM)
     return like(face.astype(np.uint8), brain_mask)
 
 
@@ -141,18 +134,16 @@ def deface(raw: Any, face: Image) -> nib.Nifti1Image:
 
 def _core(brain: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
     """The mask without specks and thin outgrowths, which must not push the plane away: its largest opened part."""
-    from scipy.ndimage import distance_transform_edt, label
+    from scipy.ndimage import label
 
     radius = max(_THIN_MM, *spacing)
     padded = np.pad(brain, 1, mode="edge")  # the border of the field of view is none of the brain
-    inner = distance_transform_edt(padded, sampling=spacing) > radius
+    inner = shrunk(padded, spacing, radius)
     parts, count = label(inner)
     if count == 0:
         return brain
     inner = parts == np.bincount(parts[inner]).argmax()
-    opened = distance_transform_edt(~inner, sampling=spacing)[1:-1, 1:-1, 1:-1] <= radius
-    result: NDArray[np.bool_] = opened & brain
-    return result
+    return grown(inner, spacing, radius)[1:-1, 1:-1, 1:-1] & brain
 
 
 def _face_plane(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> _FacePlane:
@@ -244,13 +235,13 @@ def _surface(brain: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bo
     return surface, ((surface == 0) | (surface == np.asarray(brain.shape) - 1)).any(axis=1)
 
 
-def _voxel_points(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RAS+ mm of every voxel centre, (x, y, z, 3)."""
+def _over_voxels(
+    direction: NDArray[np.float64], start: NDArray[np.float64], shape: tuple[int, ...], affine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far (mm) every voxel's centre lies from `start` along a direction (unit), (x, y, z)."""
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    points = np.empty((*shape, 3))
-    for row in range(3):
-        points[..., row] = affine[row, 0] * i + affine[row, 1] * j + affine[row, 2] * k + affine[row, 3]
-    return points
+    x, y, z = direction @ affine[:3, :3]
+    return np.asarray(x * i + y * j + (z * k + direction @ (affine[:3, 3] - start)))
 
 
 def _stored(raw: Any) -> tuple[NDArray[Any], float, float]:

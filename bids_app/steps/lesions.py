@@ -10,7 +10,8 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from .images import Image, ImageError, grid_affine, like, mask_of, new_image, voxel_ml
+from .distance import grown
+from .images import Image, ImageError, grid_affine, like, mask_of, new_image, spacing_mm, voxel_ml
 from .resampling import Grid, resample_mask
 
 if TYPE_CHECKING:
@@ -137,13 +138,10 @@ def without(mask: Image, lesion: NDArray[np.bool_], margin_mm: float = MARGIN_MM
 
     Where hardly anything would be left (less than a twentieth of the mask), the mask is kept.
     """
-    from scipy.ndimage import distance_transform_edt
-
     inside = mask_of(mask)
     if not lesion.any():
         return mask
-    spacing = np.sqrt((np.asarray(mask.affine)[:3, :3] ** 2).sum(axis=0))
-    left = inside & (np.asarray(distance_transform_edt(~lesion, sampling=spacing)) > margin_mm)
+    left = inside & ~grown(lesion, spacing_mm(mask), margin_mm)
     if left.sum() < 0.05 * inside.sum():
         return mask
     return like(left.astype(np.uint8), mask)

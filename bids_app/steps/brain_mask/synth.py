@@ -24,7 +24,7 @@ from bids_app.steps.images import Image, ImageError, array_of, from_itk, like, n
 if TYPE_CHECKING:
     from bids_app.steps.brain_mask.synth_network import SynthNetwork
 
-VERSION = "3"
+VERSION = "4"
 _DATA = Path(__file__).parents[2] / "data" / "synth"
 #: The image is scaled to 0..1 between these percentiles, as the training heads were.
 _PERCENTILES = (1.0, 99.5)
@@ -93,7 +93,7 @@ def synth_mask(image: Image, *, threads: int = 1) -> Synth:
     NoBrainError
         Nothing in the image looks like a brain.
     """
-    seen = _look(image, threads)
+    seen = _look(image, threads, classes=False)
     mask = _recognised(seen, image)
     inside = _intracranial(seen, image) | mask
     return Synth(like(mask.astype(np.uint8), image), like(inside.astype(np.uint8), image), _certainty(seen.masks[0]))
@@ -123,7 +123,7 @@ def synth_segmentation(image: Image, *, threads: int = 1) -> SynthSegmentation:
     NoBrainError
         Nothing in the image looks like a brain.
     """
-    seen = _look(image, threads)
+    seen = _look(image, threads, classes=True)
     _recognised(seen, image)
     best = np.full(image.shape, 0.0, np.float32)
     labels = np.zeros(image.shape, np.uint8)
@@ -159,28 +159,34 @@ def _intracranial(seen: _Seen, image: Image) -> NDArray[np.bool_]:
     return fill_holes(largest_component(_upsampled(seen.masks[1], seen.box, image) > _INTRACRANIAL_AT))
 
 
-def _look(image: Image, threads: int) -> _Seen:
-    """Find the brain with the whole image in view, then look at the box around it until it is well centred."""
-    from bids_app.steps.brain_mask.synth_network import BOX_VOXELS
+def _look(image: Image, threads: int, *, classes: bool) -> _Seen:
+    """Find the brain with the whole image in view, then look at the box around it until it is well centred.
+
+    The last look is averaged with one at the mirror image.
+    """
+    from bids_app.steps.brain_mask.synth_network import BOX_VOXELS, MASKS
 
     coarse = _coarse(image)
     array = array_of(coarse)
     centre = (np.array(array.shape) - 1) / 2
     if any(size > most for size, most in zip(array.shape, BOX_VOXELS, strict=True)):
         box = tuple(min(-(-size // 16) * 16, _FIRST_LOOK_VOXELS) for size in array.shape)
-        masks, _ = _predicted(_cut(array, centre, box), threads)
-        centre = _middle(masks[0], centre, box)
-    for _ in range(_LOOKS):
+        centre = _middle(_predicted(_cut(array, centre, box), threads)[0], centre, box)
+    for look in range(_LOOKS):
         cut = _cut(array, centre, BOX_VOXELS)
-        masks, classes = _predicted(cut, threads)
-        found = _middle(masks[0], centre, BOX_VOXELS)
-        if np.abs(found - centre).max() * 2 < _CENTRED_MM:
+        seen = _predicted(cut, threads, classes=classes)
+        found = _middle(seen[0], centre, BOX_VOXELS)
+        if np.abs(found - centre).max() * 2 < _CENTRED_MM or look == _LOOKS - 1:
             break
         centre = found
+    mirrored = _predicted(cut, threads, classes=classes, mirrored=True)
+    probabilities = np.asarray((seen + mirrored) / 2, dtype=np.float32)
     corner = np.round(centre - (np.array(BOX_VOXELS) - 1) / 2)
     affine = np.asarray(coarse.affine).copy()
     affine[:3, 3] += affine[:3, :3] @ corner
-    return _Seen(masks, classes, new_image(np.zeros(BOX_VOXELS, np.uint8), affine), _structure(cut, masks[0]))
+    masks = probabilities[: len(MASKS)]
+    box_image = new_image(np.zeros(BOX_VOXELS, np.uint8), affine)
+    return _Seen(masks, probabilities[len(MASKS) :], box_image, _structure(cut, masks[0]))
 
 
 def _coarse(image: Image) -> Image:
@@ -226,8 +232,13 @@ def _cut(array: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int
     return result
 
 
-def _predicted(cut: NDArray[np.float32], threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities of the masks and classes, averaged over the box and its mirror image; 0 outside the image."""
+def _predicted(
+    cut: NDArray[np.float32], threads: int, *, classes: bool = False, mirrored: bool = False
+) -> NDArray[np.float32]:
+    """Probabilities of the masks and, where they are asked for, of the classes, (mask or class, x, y, z).
+
+    They are 0 outside the image; `mirrored` shows the network the mirror image.
+    """
     import torch
 
     from bids_app.steps.brain_mask.synth_network import MASKS
@@ -235,11 +246,12 @@ def _predicted(cut: NDArray[np.float32], threads: int) -> tuple[NDArray[np.float
     inside = np.isfinite(cut)
     with torch_threads(threads), torch.inference_mode():
         image = torch.from_numpy(np.nan_to_num(cut))[None, None]
-        logits = _network()(image)[0]
-        mirrored = _network()(image.flip(2))[0].flip(1)
-        masks = (logits[: len(MASKS)].sigmoid() + mirrored[: len(MASKS)].sigmoid()) / 2
-        classes = (logits[len(MASKS) :].softmax(0) + mirrored[len(MASKS) :].softmax(0)[_other_side()]) / 2
-    return masks.numpy() * inside, classes.numpy() * inside
+        logits = _network()(image.flip(2))[0].flip(1) if mirrored else _network()(image)[0]
+        found = logits[: len(MASKS)].sigmoid()
+        if classes:
+            kinds = logits[len(MASKS) :].softmax(0)
+            found = torch.cat([found, kinds[_other_side()] if mirrored else kinds])
+    return np.asarray(found.numpy() * inside)
 
 
 def _middle(brain: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int, ...]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.steps.brain_mask import Mask, fill_holes, largest_component, volume_ml
+from bids_app.steps.distance import shrunk
 from bids_app.steps.images import Image, array_of, conform, from_itk, like, spacing_mm, to_itk
 from bids_app.steps.registration import RegistrationError, register
 
@@ -101,10 +102,8 @@ def template_mask(image: Image, *, seed: int = 0, threads: int = 1) -> Image:
 @cache
 def _deep_brain() -> NDArray[np.bool_]:
     """The template's voxels that lie deep inside its brain."""
-    from scipy.ndimage import distance_transform_edt
-
     brain = _template()[1]
-    return np.asarray(distance_transform_edt(array_of(brain) > 0.5, sampling=spacing_mm(brain)) > _DEEP_MM)
+    return shrunk(array_of(brain) > 0.5, spacing_mm(brain), _DEEP_MM)
 
 
 def _inner_similarity(image: Image, transform: sitk.Transform) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.distance import grown, shrunk
+
 from .collect import CannotMeasureError
-from .shapes import bounding_box
 
 STRIP_MM = 5.0
 _HALF_SD = 0.5
@@ -21,28 +22,12 @@ def strip_outside(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) 
     The distance of a voxel is that of its centre from the mask's edge: to the nearest voxel of the mask, less half a
     voxel.
     """
-    from scipy.ndimage import distance_transform_edt
-
-    half = min(spacing) / 2
-    result = np.zeros_like(mask)
-    box = bounding_box(mask, margin=int((STRIP_MM + half) / min(spacing)) + 1)
-    if box is not None:
-        part = mask[box]
-        result[box] = ~part & (distance_transform_edt(~part, sampling=spacing) - half <= STRIP_MM)
-    return result
+    return grown(mask, spacing, STRIP_MM + min(spacing) / 2) & ~mask
 
 
 def strip_inside(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
     """The strip of 5 mm just inside a mask; at the border of the image a mask goes on."""
-    from scipy.ndimage import distance_transform_edt
-
-    half = min(spacing) / 2
-    result = np.zeros_like(mask)
-    box = bounding_box(mask, margin=1)
-    if box is not None:
-        part = mask[box]
-        result[box] = part & (distance_transform_edt(part, sampling=spacing) - half <= STRIP_MM)
-    return result
+    return mask & ~shrunk(mask, spacing, STRIP_MM + min(spacing) / 2)
 
 
 def gamma_osbm(brain: NDArray[np.bool_], outside: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.distance import grown
 from bids_app.steps.images import Image, array_of, from_itk, like, mask_of, spacing_mm, to_itk
 from bids_app.steps.lesions import MARGIN_MM
 from bids_app.steps.registration.plan import Plan
@@ -45,7 +45,7 @@ def prepare(
     moving, moving_mask = _work_image(moving, moving_mask, plan.work_mm)
     metric_mask = None
     if fixed_mask is not None:
-        metric_mask = like(_dilated(mask_of(fixed_mask), spacing_mm(fixed), margin_mm).astype(np.uint8), fixed)
+        metric_mask = like(grown(mask_of(fixed_mask), spacing_mm(fixed), margin_mm).astype(np.uint8), fixed)
     return Pair(fixed, moving, fixed_mask, moving_mask, metric_mask)
 
 
@@ -66,7 +66,7 @@ def without_lesion(image: Image, lesion: Image | None) -> tuple[Image, Image | N
     margin = np.ceil(4 * MARGIN_MM / np.array(spacing_mm(image))).astype(int)
     low, high = np.maximum(where.min(axis=0) - margin, 0), np.minimum(where.max(axis=0) + margin + 1, image.shape)
     box = tuple(slice(start, end) for start, end in zip(low, high, strict=True))
-    left_out = _dilated(share[box] > 0, spacing_mm(image), MARGIN_MM)
+    left_out = grown(share[box] > 0, spacing_mm(image), MARGIN_MM)
     array = array_of(image).copy()
     if not left_out.all():
         nearest = ndimage.distance_transform_edt(
@@ -134,18 +134,12 @@ def _work_image(image: Image, mask: Image | None, work_mm: float) -> tuple[Image
     if itk_mask is not None:
         inside = np.asarray(sitk.GetArrayViewFromImage(itk_mask)).transpose(2, 1, 0) >= 0.5
         work_mask = like(inside.astype(np.uint8), work)
-        inside = _dilated(inside, itk.GetSpacing(), MASK_MARGIN_MM)
+        inside = grown(inside, itk.GetSpacing(), MASK_MARGIN_MM)
     array = array_of(work)
     low_value, high_value = np.percentile(array[inside], (0.1, 99.8))
     if high_value <= low_value:
         raise RegistrationError("an image is constant where it should be registered")
     return like(np.clip(array, low_value, high_value), work), work_mask
-
-
-def _dilated(mask: NDArray[np.bool_], spacing: Any, margin_mm: float) -> NDArray[np.bool_]:
-    from scipy import ndimage
-
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing) <= margin_mm)
 
 
 def centre_of_mass(image: Image, mask: Image | None) -> NDArray[np.float64]:
