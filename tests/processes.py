@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_app.workflow.plugin import NODE
+
 #: Generous: what is waited for takes seconds, on a machine that has nothing else to do.
 PATIENCE = 300.0
 #: An environment variable by which all processes of a run are found, whoever their parent is by now.
@@ -78,9 +80,8 @@ class Running:
         return sorted(pid for pid, command in self.processes().items() if "spawn_main" in command)
 
     def nodes(self) -> list[int]:
-        """The processes that have a node each: children of a fork server."""
-        servers = {pid for pid, command in self.processes().items() if "forkserver" in command}
-        return sorted(pid for pid in servers if parent_of(pid) in servers)
+        """The processes that have a node each, by the name that they give themselves."""
+        return sorted(pid for pid in self.processes() if name_of(pid) == NODE)
 
     def signal_all(self, number: int) -> None:
         """Signal every process of the run, as a cluster's scheduler does."""
@@ -106,6 +107,14 @@ def signal_one(pid: int, number: int) -> None:
     """Signal a process that may be gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def name_of(pid: int) -> str:
+    """What a process calls itself; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def parent_of(pid: int) -> int:

@@ -16,7 +16,11 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
-from bids_app.workflow.pool import die_with_parent
+from bids_app.workflow.fork_server import start_fork_server
+from bids_app.workflow.pool import die_with_parent, name_process
+
+#: What a process that runs nodes is called.
+NODE = "bids_app node"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class SafeMultiProcPlugin(MultiProcPlugin):
         self._idle: list[ProcessPoolExecutor] = []
         self._context = multiprocessing.get_context(self.plugin_args.get("mp_context", "forkserver"))
         if self._context.get_start_method() == "forkserver":
-            self._context.set_forkserver_preload(["bids_app.workflow.forkserver"])
+            start_fork_server()  # where it does not run yet
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run the graph to its end.
@@ -110,4 +114,5 @@ class SafeMultiProcPlugin(MultiProcPlugin):
 
 def _prepare_node_process(folder: str) -> None:
     die_with_parent()
+    name_process(NODE)
     process_initializer(folder)

@@ -180,6 +180,7 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # held back while it was started
     die_with_parent()
+    name_process("bids_app worker")
     prepare()
     while True:
         try:
@@ -199,6 +200,12 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Work) -> None:
                 pipe.send(("error", error))
             except Exception:  # an error that cannot be pickled, or not be read again
                 pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def name_process(name: str) -> None:
+    """Name this process for `top` and `ps`, by at most 15 characters (Linux: PR_SET_NAME)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(15, name.encode())
 
 
 def die_with_parent() -> None:

@@ -42,16 +42,13 @@ from bids_app.workflow.failures import (
     unusable_series,
     write_errors,
 )
+from bids_app.workflow.fork_server import start_fork_server, start_method
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 from bids_app.workflow.plan.tissue import TISSUE
 from bids_app.workflow.profile import TaskTime, times_in
 
 #: Told what a session does: its label, the name of a task, and "start", "end" or "exception".
 Report = Callable[[str, str, str], None]
-
-
-#: Python adds `/pymp-xxxxxxxx/listener-xxxxxxxx` to it (unix(7), sun_path).
-_LONGEST_SOCKET_FOLDER = 107 - 32
 
 
 @dataclass(frozen=True)
@@ -115,6 +112,8 @@ def run_session(session: Session, context: RunContext, work: Path, nprocs: int, 
         Nodes that may run side by side.
     """
     began = time.monotonic()
+    if nprocs > context.settings.omp_nthreads and context.settings.nipype_plugin_file is None:
+        start_fork_server()
     scratch = _Scratch(Path(tempfile.mkdtemp(prefix=f"{session.label}-", dir=work)))  # mode 0700
     try:
         result = _run(session, context, scratch, nprocs, report)
@@ -322,9 +321,7 @@ def _plugin(context: RunContext, nprocs: int) -> tuple[str, dict[str, Any]]:
         return content["plugin"], dict(content.get("plugin_args", {}))
     if nprocs <= settings.omp_nthreads:
         return "Linear", {}
-    # the fork server listens at a socket in the work folder; a socket's path has at most 107 characters
-    way = "forkserver" if len(tempfile.gettempdir()) <= _LONGEST_SOCKET_FOLDER else "spawn"
-    arguments: dict[str, Any] = {"n_procs": nprocs, "raise_insufficient": False, "mp_context": way}
+    arguments: dict[str, Any] = {"n_procs": nprocs, "raise_insufficient": False, "mp_context": start_method()}
     if settings.mem_gb is not None:
         arguments["memory_gb"] = settings.mem_gb
     return "MultiProc", arguments

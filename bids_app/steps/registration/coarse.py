@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_app.steps.images import from_itk
 from bids_app.steps.registration.pair import Pair
@@ -56,6 +55,8 @@ class _Volume:
 
     def linear(self, points: _Array) -> NDArray[np.float32]:
         """The values at points; NaN outside the field of view."""
+        from scipy import ndimage
+
         return ndimage.map_coordinates(self.array, self.indices(points), order=1, mode="constant", cval=np.nan)
 
 
