@@ -6,6 +6,7 @@ A page says in its head what it was made from, so that it is made again when tha
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -22,6 +23,7 @@ from bids_app.reports.participant import page_key, participant_page
 from bids_app.reports.ratings import Rating, kept_ratings
 from bids_app.reports.rendering import key_of
 from bids_app.workflow.context import RunContext
+from bids_app.workflow.profile import TaskTime
 
 log = logging.getLogger("bids_app")
 
@@ -123,8 +125,8 @@ def is_current(output: Path, page: Page, ratings: Mapping[str, Rating], atlases:
     return key == page_key(output, page.subject, ratings, atlases)
 
 
-def write_page(page: Page, context: RunContext, threads: int) -> None:
-    """Write a page and record it, in a worker.
+def write_page(page: Page, context: RunContext, threads: int) -> TaskTime:
+    """Write a page and record it, in a worker; how long that took.
 
     Raises
     ------
@@ -133,11 +135,15 @@ def write_page(page: Page, context: RunContext, threads: int) -> None:
     """
     from bids_app.reports.atlases import atlas_edges
 
+    began, cpu = time.monotonic(), time.process_time()
     output = context.settings.output_dir
     edges = atlas_edges(atlases_of(output, page, context).items())
     content = participant_page(output, page.subject, kept_ratings(output), edges, threads)
+    drawn = time.monotonic()
     write_if_changed(output / page.label, content)
     record_table(_manifest(output, page), page.label, content)
+    wrote = time.monotonic()
+    return TaskTime(f"report/sub-{page.subject}", drawn - began, wrote - drawn, time.process_time() - cpu)
 
 
 def atlases_of(output: Path, page: Page, context: RunContext) -> Mapping[str, Space]:

@@ -1,4 +1,4 @@
-"""Where a run's seconds go: what `--profile` writes, `logs/profile.tsv`, one row a task and one a session.
+"""Where a run's seconds go: what `--profile` writes, `logs/profile.tsv`, a row for each task, session and page.
 
 Of a task, `compute_s` is its step with the reading of its files and `write_s` the compressing and writing of what it
 made; `peak_gb` is the most memory of its process meanwhile. A session's row says how long it took from first to last
@@ -105,15 +105,26 @@ class Profile:
     def add(self, session: str, wall_s: float, times: tuple[TaskTime, ...]) -> None:
         """Count a session in."""
         for one in times:
-            self._line(session, one.task, one.wall_s, one.compute_s, one.write_s, one.cpu_s, None, one.peak_gb)
-            step = one.task.split("/")[0]
-            sofar = self._by_step.get(step, TaskTime(step, 0.0, 0.0, 0.0))
-            self._by_step[step] = TaskTime(
-                step, sofar.compute_s + one.compute_s, sofar.write_s + one.write_s, sofar.cpu_s + one.cpu_s
-            )
+            self._count(session, one)
         other = wall_s - sum(one.wall_s for one in times)
         self._other_s += other
         self._line(session, "", wall_s, None, None, None, other, None)
+        self._write()
+
+    def add_page(self, participant: str, time: TaskTime) -> None:
+        """Count a participant's page in."""
+        self._count(participant, time)
+        self._write()
+
+    def _count(self, label: str, one: TaskTime) -> None:
+        self._line(label, one.task, one.wall_s, one.compute_s, one.write_s, one.cpu_s, None, one.peak_gb)
+        step = one.task.split("/")[0]
+        sofar = self._by_step.get(step, TaskTime(step, 0.0, 0.0, 0.0))
+        self._by_step[step] = TaskTime(
+            step, sofar.compute_s + one.compute_s, sofar.write_s + one.write_s, sofar.cpu_s + one.cpu_s
+        )
+
+    def _write(self) -> None:
         write_bytes(self.path, ("\n".join(self._lines) + "\n").encode())
 
     def _line(self, session: str, task: str, *seconds: float | None) -> None:

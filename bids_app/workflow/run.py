@@ -38,7 +38,7 @@ from bids_app.workflow.pages import Page, Pages, write_page
 from bids_app.workflow.participant import Participant, finished_participant, participants, run_participant
 from bids_app.workflow.pool import Died, Finished, Pool, Reported
 from bids_app.workflow.prepare import create_output
-from bids_app.workflow.profile import Profile
+from bids_app.workflow.profile import Profile, TaskTime
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
 from bids_app.workflow.stop import Terminated, stop_raises
@@ -277,6 +277,8 @@ class _Run:
         if isinstance(event, Died):
             message = _how_it_died(event.exit_code or 0)
         elif event.error is None:
+            if self.profile is not None:
+                self.profile.add_page(f"sub-{page.subject}", event.result)
             return
         else:
             log.debug("%s: %s", page.label, "".join(getattr(event.error, "__notes__", [])))
@@ -311,11 +313,10 @@ def _how_it_died(code: int) -> str:
 
 def _work_on(
     job: Visit | Page, report: Callable[[Any], None], *, context: RunContext, work: Path, nprocs: int
-) -> list[SessionResult] | None:
+) -> list[SessionResult] | TaskTime:
     """In a worker: one session, all of a participant, or one page."""
     if isinstance(job, Page):
-        write_page(job, context, nprocs)
-        return None
+        return write_page(job, context, nprocs)
     if isinstance(job, Participant):
         return run_participant(job, context, work, nprocs, lambda *message: report(message))
     return [run_session(job, context, work, nprocs, lambda *message: report(message))]
