@@ -32,14 +32,13 @@ class _ToSpace(StepInterface):
 
     input_spec = ResampleInputSpec
 
-    def in_space(self) -> tuple[Image, Image]:
-        """The image and the brain mask in the task's space, after at most one interpolation."""
+    def image_in_space(self) -> Image:
+        """The image in the task's space, after at most one interpolation."""
         from bids_app.steps.resampling import resample, resample_mask
 
-        image, mask = stored(self.inputs.image), stored(self.inputs.brain_mask)
+        image = stored(self.inputs.image)
         if self.task.space.kind == "native":
-            return image, mask
-        reference_mask = stored(self._given("reference_brain_mask") or self.inputs.brain_mask)
+            return image
         grid, to_atlas, to_reference = self._way()
         interpolation = self.context.settings.interpolation
         threads = self.context.settings.omp_nthreads
@@ -48,7 +47,16 @@ class _ToSpace(StepInterface):
         if face := self._given("face_mask"):  # the voxels at its rim would be interpolated from both sides
             removed = images.mask_of(resample_mask(stored(face), grid, chain))
             moved = images.like(np.where(removed, np.float32(0), images.array_of(moved)), moved)
-        return moved, resample_mask(reference_mask, grid, to_atlas)
+        return moved
+
+    def brain_in_space(self) -> Image:
+        """The brain mask in the task's space: the reference's, but in native space."""
+        from bids_app.steps.resampling import resample_mask
+
+        if self.task.space.kind == "native":
+            return stored(self.inputs.brain_mask)
+        grid, to_atlas, _ = self._way()
+        return resample_mask(stored(self._given("reference_brain_mask") or self.inputs.brain_mask), grid, to_atlas)
 
     def _way(self) -> tuple[Any, list[Any], list[Any]]:
         """The output grid, and the transforms from it to the reference and on to the series."""
@@ -88,21 +96,23 @@ class Resample(_ToSpace):
             lesion = carried(stored(self.inputs.lesion), grid, to_atlas + to_reference)
             said, facts = lesion_told(lesion)
             return {"lesion_mask": (lesion, said)}, facts
-        image, mask = self.in_space()
-        said = self.said("one interpolation" if self.task.space.kind != "native" else "masked")
         made: dict[str, Any] = {}
+        if "brain_mask" in targets:
+            made["brain_mask"] = (self.brain_in_space(), {})
+        if "face_mask" in targets:
+            grid, to_atlas, _ = self._way()
+            made["face_mask"] = (resample_mask(stored(self.inputs.face_mask), grid, to_atlas), {})
+        if not {"preproc", "brain"} & set(targets):
+            return made, {}
+        image = self.image_in_space()
+        said = self.said("one interpolation" if self.task.space.kind != "native" else "masked")
         if "preproc" in targets:
             copied = self.task.space.kind == "reference" and not (
                 self._given("reference_image") or self._given("template")
             )
             made["preproc"] = (Path(self.inputs.image).read_bytes(), {}) if copied else (image, said)
         if "brain" in targets:
-            made["brain"] = (images.like(_inside(image, mask), image), said)
-        if "brain_mask" in targets:
-            made["brain_mask"] = (mask, {})
-        if "face_mask" in targets:
-            grid, to_atlas, _ = self._way()
-            made["face_mask"] = (resample_mask(stored(self.inputs.face_mask), grid, to_atlas), {})
+            made["brain"] = (images.like(_inside(image, self.brain_in_space()), image), said)
         return made, {}
 
 
@@ -114,7 +124,10 @@ class Normalize(_ToSpace):
 
         native, native_mask = conformed(self.inputs.image), conformed_mask(self.inputs.brain_mask)
         native_mask = self.without_lesion(native_mask)
-        image, mask = self.in_space()
+        image = self.image_in_space()
+        values = images.array_of(image)
+        brain = any(variant.startswith("brain") for variant in self.task.targets)
+        inside_brain = images.mask_of(self.brain_in_space()) if brain else values != 0
         made: dict[str, Any] = {}
         facts: dict[str, Any] = {}
         for variant in self.task.targets:
@@ -132,8 +145,7 @@ class Normalize(_ToSpace):
             facts[method] = dict(normalization.parameters)
             if method == "gaussianmixture":
                 facts["gaussianmixture_fallback"] = normalization.parameters["fallback"]
-            values = images.array_of(image)
-            inside = images.mask_of(mask) if variant.startswith("brain") else values != 0
+            inside = inside_brain if variant.startswith("brain") else values != 0
             mapped = np.zeros(values.shape, np.float32)
             mapped[inside] = normalization.apply(values[inside])
             made[variant] = (images.like(mapped, image), said)
