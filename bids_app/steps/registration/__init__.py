@@ -34,7 +34,7 @@ __all__ = [
     "write_transform",
 ]
 
-VERSION = "2"
+VERSION = "3"
 
 
 def register(
