@@ -1,7 +1,7 @@
 """ANTs' compiled functions, without the Python package around them.
 
-`import ants` loads pandas, scikit-learn, statsmodels and matplotlib: 3.5 s of a processor and 230 MB in every process
-that registers, none of it used here. The library beneath takes 0.05 s and 10 MB, and the words of ANTs' own programs.
+`import ants` loads pandas, scikit-learn, statsmodels and matplotlib: 3.5 s of a processor and 180 MB more in every
+process that registers, none of it used here. The library beneath takes 0.05 s and the words of ANTs' own programs.
 """
 
 from __future__ import annotations

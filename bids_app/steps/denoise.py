@@ -89,7 +89,9 @@ def _filtered(
     words = ["-d", "3", "-i", noisy.word, "-o", result.word, "-n", model, "-s", "1", "-v", "0"]
     for option, radius in (("-p", patch), ("-r", search)):
         words += [option, "x".join(map(str, radius))]
-    run_ants("DenoiseImage", words)
+    status = run_ants("DenoiseImage", words)
+    if status != 0:
+        raise ImageError(f"ANTs' DenoiseImage stopped with status {status}")
     return np.asarray(result.array(), dtype=np.float32)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Image = nib.Nifti1Image
 Affine = NDArray[np.float64]
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world is left-posterior-superior, NIfTI's right-anterior-superior
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world is left-posterior-superior, NIfTI's right-anterior-superior
 _RAS_ORIENTATION = axcodes2ornt("RAS")
 #: Largest cosine between two axes of a grid that is taken for rounding and made right-angled; above it is a shear.
 _MAX_SHEAR = 1e-2
@@ -169,7 +169,7 @@ def same_grid(one: Any, other: Any, tolerance_mm: float = 1e-3) -> bool:
 
 def itk_grid(affine: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Origin (mm), spacing (mm) and direction (3 x 3) of a grid in ITK's world, LPS+."""
-    world = _LPS @ np.asarray(affine, dtype=float)
+    world = LPS @ np.asarray(affine, dtype=float)
     spacing = np.sqrt((world[:3, :3] ** 2).sum(axis=0))
     return world[:3, 3], spacing, world[:3, :3] / spacing
 
@@ -193,4 +193,4 @@ def from_itk(image: sitk.Image) -> Image:
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
-    return new_image(np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0)), _LPS @ affine)
+    return new_image(np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0)), LPS @ affine)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.steps.images import from_itk
+from bids_app.steps.images import LPS, from_itk
 from bids_app.steps.registration.pair import Pair
 from bids_app.steps.registration.similarity import shrunk
 
@@ -22,7 +22,6 @@ _Array = NDArray[np.float64]
 
 _IMAGES_MM, _MASKS_MM = 6.0, 9.0
 _BINS = 16  # few: so many points fill no more
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class _Volume:
     @classmethod
     def of(cls, image: Any, mm: float) -> _Volume:
         small = from_itk(shrunk(image, mm))
-        return cls(np.asarray(small.dataobj), _LPS @ np.asarray(small.affine))
+        return cls(np.asarray(small.dataobj), LPS @ np.asarray(small.affine))
 
     def points(self, where: NDArray[np.bool_]) -> _Array:
         """The places (LPS mm, 3 x n) of some voxels."""

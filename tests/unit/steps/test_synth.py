@@ -133,6 +133,23 @@ def test_what_is_no_head_gets_no_mask(demo: Path, kind: str) -> None:
         synth.synth_mask(image)
 
 
+def test_the_box_is_that_of_the_last_look_even_where_no_look_is_well_centred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look finds the brain 10 voxels further to the right: the answer belongs to where the last one looked."""
+    corners = []
+
+    def cut(_array: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int, ...]) -> NDArray[np.float32]:
+        corners.append(np.round(centre - (np.array(box) - 1) / 2))
+        return np.zeros(box, np.float32)
+
+    monkeypatch.setattr(synth, "_cut", cut)
+    monkeypatch.setattr(synth, "_middle", lambda _brain, centre, _box: centre + np.array([10, 0, 0]))
+    monkeypatch.setattr(synth, "_predicted", lambda cut, _threads, **_: np.zeros((2, *cut.shape), np.float32))
+    image = images.new_image(np.ones((90, 100, 90), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    seen = synth._look(image, 1, classes=False)
+    assert len(corners) > 2
+    np.testing.assert_allclose(seen.box.affine[:3, 3], corners[-1] * 2)
+
+
 def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(synth._DATA, tmp_path / "synth")
     content = bytearray((tmp_path / "synth" / "synth.pt").read_bytes())
