@@ -149,7 +149,7 @@ def calibrate(words: list[str], environment: Mapping[str, str]) -> int:
 
     path = (arguments.output or home(environment) / FILE).absolute()
     nowhere = Path(tempfile.gettempdir(), "bids_app")
-    options = build_parser().parse_args([*others, str(nowhere), str(nowhere), "participant"])
+    options = build_parser().parse_args([str(nowhere), str(nowhere), "participant", *others])
     settings = command_from(options, environment).settings
     earlier = read_costs(path) if path.is_file() else find_costs(settings)
     found = measure(settings, arguments.spacing_mm, Console(highlight=False))

@@ -31,7 +31,8 @@ def test_costs_are_measured_by_name_written_and_found(
     monkeypatch.setattr(calibrate, "write_page", lambda *_: None)
     monkeypatch.setattr(calibrate, "prepare_worker", lambda *_: None)
     home = {"BIDS_APP_HOME": str(tmp_path / "home")}
-    assert run(["calibrate", "--spacing-mm", "4", "2", "--brain-extraction", "template"], home) == 0
+    words = ["calibrate", "--spacing-mm", "4", "2", "--brain-extraction", "template", "--steps", "default"]
+    assert run(words, home) == 0
     said = capfd.readouterr().out
     written = json.loads((tmp_path / "home" / "costs.json").read_text())
     assert set(NAMES) <= set(written["measured"]["tasks"])
