@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container.engines import LABELS, ROOT, WORDS, Apptainer, Docker, call, images_of
+from container.engines import LABELS, ROOT, SCRIPTS, WORDS, Apptainer, Docker, call, have_scripts, images_of
 from runs import bids_app
 
 from bids_app.inputs.demo import write_demo
@@ -31,7 +31,7 @@ def sources(scratch: Path) -> Path:
     """What an image is built from, as it is now."""
     folder = scratch / "src"
     names = ("bids_app", "brainlife", "singularity", "Dockerfile", ".dockerignore", "LICENSE", "README.md", "main",
-             "pyproject.toml", "requirements.txt")  # fmt: skip
+             "config.json.sample", "pyproject.toml", "requirements.txt")  # fmt: skip
     folder.mkdir()
     for name in names:
         if (ROOT / name).is_dir():
@@ -42,9 +42,9 @@ def sources(scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(sources: Path) -> Docker:
+def image(sources: Path, scratch: Path) -> Docker:
     """The image, built; BIDS_APP_TEST_IMAGE=1 takes the one of that name which was built before."""
-    docker = Docker.find()
+    docker = Docker.find(scratch / "bin")
     if os.environ.get("BIDS_APP_TEST_IMAGE") == "1":
         return docker
     done = docker.build(sources)
@@ -94,3 +94,19 @@ def outside(small: Path, scratch: Path) -> dict[str, str]:
     run = bids_app(small, scratch / "outside", *WORDS)
     assert run.code == 0, run.text
     return images_of(run.output)
+
+
+@pytest.fixture(scope="session")
+def slurm(apptainer: Apptainer, sif: Path, scratch: Path) -> Iterator[dict[str, str]]:
+    """The environment in which `sbatch` and `slurm_array.sh` work."""
+    environment = {**apptainer.environment(), "BIDS_APP_SIF": str(sif), "BIDS_APP_CPUS": "1"}
+    if have_scripts("slurmctld", "slurmd", "munged"):
+        up = call([SCRIPTS / "slurm-up.sh", "up"], more={"SLURM_LAB": str(scratch / "slurm")})
+        assert up.returncode == 0, up.stdout
+        environment["SLURM_CONF"] = up.stdout.split("=")[-1].strip()
+        yield environment
+        call([SCRIPTS / "slurm-up.sh", "down"], more={"SLURM_LAB": str(scratch / "slurm")})
+    elif shutil.which("sbatch") and call(["sinfo"]).returncode == 0:
+        yield environment
+    else:
+        pytest.skip("no SLURM here: its arrays were not run")

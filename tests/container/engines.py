@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,32 +54,35 @@ def have_scripts(*needed: str) -> bool:
 
 @dataclass(frozen=True)
 class Docker:
-    """`docker`, `podman`, or the scripts."""
+    """`docker`, `podman`, or the scripts under the name `docker`."""
 
-    command: tuple[str, ...]
-    scripts: bool
+    command: Path
 
     @classmethod
-    def find(cls) -> Docker:
-        """The engine of this machine; skips the test where there is none."""
+    def find(cls, folder: Path) -> Docker:
+        """The engine of this machine, as `docker` in a folder; skips the test where there is none."""
+        folder.mkdir(exist_ok=True)
         if have_scripts("buildah", "podman", "runc", "mmdebstrap"):
-            return cls((*_podman(), "--runtime", "runc"), scripts=True)
+            return cls(write_command(folder / "docker", f"""
+                if [ "$1 $2" = "build -t" ]; then exec {SCRIPTS}/build.sh "$3" "$4"; fi
+                . {SCRIPTS}/env.sh
+                exec "${{PODMAN[@]}}" --runtime runc "$@"
+            """))  # fmt: skip
         for name in ("docker", "podman"):
             if shutil.which(name) and call([name, "info"]).returncode == 0:
-                return cls((name,), scripts=False)
+                return cls(write_command(folder / "docker", f'exec {shutil.which(name)} "$@"'))
         pytest.skip("no docker or podman here: the image was not built")
 
     def build(self, sources: Path) -> subprocess.CompletedProcess[str]:
         """Build the image."""
-        if not self.scripts:
-            return call([*self.command, "build", "-t", IMAGE, sources])
-        _make_base()
-        return call([SCRIPTS / "build.sh", IMAGE, sources], more=containers_conf())
+        if have_scripts():
+            _make_base()
+        return call([self.command, "build", "-t", IMAGE, sources], more=containers_conf())
 
     def run(self, *words: object, entrypoint: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run the image with nothing but what the words say."""
         first = ["--entrypoint", entrypoint] if entrypoint else []
-        return call([*self.command, "run", "--rm", *first, *words], more=containers_conf())
+        return call([self.command, "run", "--rm", *first, *words], more=containers_conf())
 
     def strict(self, data: Path, out: Path, *words: object) -> subprocess.CompletedProcess[str]:
         """As a careful cluster would: no network, read-only root, unknown user, no capability, read-only input."""
@@ -90,7 +94,14 @@ class Docker:
 
     def inspect(self, template: str) -> str:
         """A field of the image's description."""
-        return call([*self.command, "inspect", "--format", template, IMAGE]).stdout.strip()
+        return call([self.command, "inspect", "--format", template, IMAGE]).stdout.strip()
+
+
+def write_command(path: Path, text: str) -> Path:
+    """Make a command of a few lines."""
+    path.write_text("#!/bin/bash\n" + textwrap.dedent(text))
+    path.chmod(0o755)
+    return path
 
 
 def _podman() -> list[str]:
@@ -115,7 +126,6 @@ class Apptainer:
     """`apptainer`, `singularity`, or the scripts; `folder` has a command of each name for scripts to find."""
 
     folder: Path
-    scripts: bool
 
     @classmethod
     def find(cls, folder: Path) -> Apptainer:
@@ -125,29 +135,27 @@ class Apptainer:
             made = call([SCRIPTS / "mkapptainer.sh"])
             assert made.returncode == 0, made.stdout
             # a plain user cannot enter the root that holds Apptainer: root does, and gives away what is to be written
-            text = f"""#!/bin/bash
-                for word in "$@"; do
-                  case $word in *:/work | *:/out | "$PWD") chown -R {PLAIN_UID}:{PLAIN_UID} "${{word%%:*}}" ;; esac
-                done
-                exec {SCRIPTS}/sing-in.sh {PLAIN_UID} apptainer "$@"\n"""
             for name in ("apptainer", "singularity"):
-                (folder / name).write_text(text)
-                (folder / name).chmod(0o755)
-            return cls(folder, scripts=True)
+                write_command(folder / name, f"""
+                    if [ "$1" = build ]; then exec {SCRIPTS}/sing-build.sh "$3" "$2"; fi
+                    for word in "$@"; do
+                      case $word in *:/work | *:/out | "$PWD") chown -R {PLAIN_UID}:{PLAIN_UID} "${{word%%:*}}" ;; esac
+                    done
+                    exec {SCRIPTS}/sing-in.sh {PLAIN_UID} apptainer "$@"
+                """)  # fmt: skip
+            return cls(folder)
         found = shutil.which("apptainer") or shutil.which("singularity")
         if found is None:
             pytest.skip("no apptainer or singularity here: the SIF was not built")
         for name in ("apptainer", "singularity"):
-            (folder / name).symlink_to(found)
-        return cls(folder, scripts=False)
+            write_command(folder / name, f'exec {found} "$@"')
+        return cls(folder)
 
     def build(self, sources: Path, sif: Path) -> subprocess.CompletedProcess[str]:
         """Build the SIF."""
-        definition = "singularity/bids_app.def"
-        if self.scripts:
+        if have_scripts():
             _make_base()
-            return call([SCRIPTS / "sing-build.sh", definition, sif], cwd=sources)
-        return call([self.folder / "apptainer", "build", sif, definition], cwd=sources)
+        return call([self.folder / "apptainer", "build", sif, "singularity/bids_app.def"], cwd=sources)
 
     def environment(self) -> dict[str, str]:
         """An environment in which the commands are found."""

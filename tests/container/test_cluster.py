@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-from container.engines import ONE, SCRIPTS, WORDS, Apptainer, call, have_scripts, images_of, of_one, writable
+from container.engines import ONE, WORDS, call, images_of, of_one, writable
 
 #: Seconds that a job may take on a busy machine.
 _PATIENCE = 1800
-
-
-@pytest.fixture(scope="module")
-def slurm(apptainer: Apptainer, sif: Path, scratch: Path) -> Iterator[dict[str, str]]:
-    """The environment in which `sbatch` and `slurm_array.sh` work."""
-    environment = {**apptainer.environment(), "BIDS_APP_SIF": str(sif), "BIDS_APP_CPUS": "1"}
-    if have_scripts("slurmctld", "slurmd", "munged"):
-        up = call([SCRIPTS / "slurm-up.sh", "up"], more={"SLURM_LAB": str(scratch / "slurm")})
-        assert up.returncode == 0, up.stdout
-        environment["SLURM_CONF"] = up.stdout.split("=")[-1].strip()
-        yield environment
-        call([SCRIPTS / "slurm-up.sh", "down"], more={"SLURM_LAB": str(scratch / "slurm")})
-    elif shutil.which("sbatch") and call(["sinfo"]).returncode == 0:
-        yield environment
-    else:
-        pytest.skip("no SLURM here: its arrays were not run")
 
 
 def _submit(sources: Path, environment: Mapping[str, str], logs: Path, *words: object) -> str:
