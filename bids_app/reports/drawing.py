@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
+
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -145,14 +147,10 @@ def strip(mask: Mask, spacing_mm: Sequence[float], pixel_mm: float = 1.0) -> Lay
 
 def box_around(mask: Mask, spacing_mm: Sequence[float], margin_mm: float = _MARGIN_MM) -> tuple[tuple[int, int], ...]:
     """The box of a mask with a margin, within the grid; the whole grid where the mask is empty."""
-    result = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(filled):
-            return tuple((0, size) for size in mask.shape)
-        margin = int(np.ceil(margin_mm / spacing_mm[axis]))
-        result.append((max(0, int(filled[0]) - margin), min(mask.shape[axis], int(filled[-1]) + 1 + margin)))
-    return tuple(result)
+    if not mask.any():
+        return tuple((0, size) for size in mask.shape)
+    box = box_of(mask, [int(np.ceil(margin_mm / edge)) for edge in spacing_mm])
+    return tuple((part.start, part.stop) for part in box)
 
 
 def border(mask: Mask) -> Mask:

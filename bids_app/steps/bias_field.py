@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.distance import grown
 from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 from bids_app.steps.n4 import n4
@@ -85,8 +85,8 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
     region = grown(brain, spacing.tolist(), settings.dilation_mm)
     usable = region & (array > _DARKEST * np.median(array[brain])) & (array > 0)
     factors = [max(1, int(settings.shrink_mm / edge + 0.5)) for edge in spacing]  # thick slices: factor 1, kept
-    first, last = _box(region)
-    window = tuple(slice(int(a), int(b) + 1, n) for a, b, n in zip(first, last, factors, strict=True))
+    box = box_of(region)
+    window = tuple(slice(part.start, part.stop, n) for part, n in zip(box, factors, strict=True))
     coarse = np.ascontiguousarray(array[window])
     coarse_usable = np.ascontiguousarray(usable[window])
     if coarse_usable.sum() < 500:
@@ -103,6 +103,7 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
         wiener_noise=settings.wiener_noise,
     )
     # constant beyond the samples' box
+    first = [part.start for part in box]
     ends = first + np.array(factors) * np.maximum(np.array(coarse.shape) - 1, 1)
     x, y, z = (
         np.clip((np.arange(n) - start) / (end - start), 0.0, 1.0)
@@ -117,9 +118,3 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
 def correct(image: Image, field: Image) -> Image:
     """Divide an image by its bias field, everywhere: float32, on the image's grid."""
     return like(array_of(image) / array_of(field), image)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last index of a mask along each axis."""
-    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return np.array([index[0] for index in where]), np.array([index[-1] for index in where])

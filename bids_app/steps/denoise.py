@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.steps.ants import run_ants, to_ants
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 
 VERSION = "1"
@@ -73,7 +74,7 @@ def denoise(image: Image, brain_mask: Image, contrast: str = "") -> Denoised:
     model: NoiseModel = "Gaussian" if contrast == "UNIT1" or array.min() < 0 else "Rician"
     patch, search = _radii(image)
     scale = np.float32(2.0 ** round(np.log2(_SCALE / median)))
-    box = _box(array != 0)
+    box = box_of(array != 0)
     result = np.zeros_like(array)
     result[box] = _filtered(like(array[box] * scale, image), model, patch, search) / scale
     result[array == 0] = 0
@@ -102,8 +103,3 @@ def _radii(image: Image) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     patch, search = _FLAT if thick.any() else _CUBE
     x, y, z = (int(not one) for one in thick)
     return (patch * x, patch * y, patch * z), (search * x, search * y, search * z)
-
-
-def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
-    where = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return tuple(slice(int(index[0]), int(index[-1]) + 1) for index in where)

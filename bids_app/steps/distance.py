@@ -12,6 +12,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
+
 _Mask = NDArray[np.bool_]
 
 
@@ -20,9 +22,7 @@ def grown(mask: _Mask, spacing: Sequence[float], mm: float) -> _Mask:
     result = np.zeros_like(mask)
     rows = _ball(spacing, mm)
     reach = (*rows.shape, rows.max(initial=0) + 1)
-    box = _box(mask, reach)
-    if box is None:
-        return result
+    box = box_of(mask, reach)
     longer, longest = mask[box], int(rows.max(initial=0))
     part = np.zeros_like(longer)
     for radius in range(longest + 1):
@@ -42,9 +42,8 @@ def shrunk(mask: _Mask, spacing: Sequence[float], mm: float) -> _Mask:
     At the border of the grid a mask goes on; one that fills the grid stays as it is.
     """
     result = np.zeros_like(mask)
-    box = _box(mask, (1, 1, 1))  # what is nearest to the mask lies within one voxel of its box
-    if box is not None:
-        result[box] = mask[box] & ~grown(~mask[box], spacing, mm)
+    box = box_of(mask, 1)  # what is nearest to the mask lies within one voxel of its box
+    result[box] = mask[box] & ~grown(~mask[box], spacing, mm)
     return result
 
 
@@ -69,14 +68,3 @@ def _moved(mask: _Mask, axis: int, steps: int) -> _Mask:
 def _overlap(steps: int, size: int) -> tuple[slice, slice]:
     """Where something that moves by some steps lands in its grid, and from where."""
     return slice(max(steps, 0), max(size + min(steps, 0), 0)), slice(max(-steps, 0), max(size - max(steps, 0), 0))
-
-
-def _box(mask: _Mask, margin: Sequence[int]) -> tuple[slice, ...] | None:
-    """The smallest box around a mask and some voxels more along each axis; None where it is empty."""
-    if not mask.any():
-        return None
-    box = []
-    for axis, more in enumerate(margin):
-        where = np.flatnonzero(mask.any(axis=tuple(each for each in range(mask.ndim) if each != axis)))
-        box.append(slice(max(0, int(where[0]) - more), int(where[-1]) + more + 1))
-    return tuple(box)

@@ -10,6 +10,8 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
+
 from .distance import grown
 from .images import Image, ImageError, grid_affine, like, mask_of, new_image, spacing_mm, voxel_ml
 from .resampling import Grid, resample_mask
@@ -110,9 +112,9 @@ def carried(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()
     taken on a grid three times as fine, and the voxels that are fullest of it stand for it, as many as it fills.
     """
     plain = resample_mask(lesion, grid, transforms)
-    box = _box(mask_of(plain))
-    if box is None:
+    if not mask_of(plain).any():
         return plain
+    box = box_of(mask_of(plain), 2)
     part = grid.part(box)
     fine = mask_of(resample_mask(lesion, part.with_spacing(_finer(part)), transforms))
     x, y, z = part.shape
@@ -145,13 +147,3 @@ def without(mask: Image, lesion: NDArray[np.bool_], margin_mm: float = MARGIN_MM
     if left.sum() < 0.05 * inside.sum():
         return mask
     return like(left.astype(np.uint8), mask)
-
-
-def _box(mask: NDArray[np.bool_], margin: int = 2) -> tuple[slice, slice, slice] | None:
-    """The smallest box around a mask and some voxels more; None where it is empty."""
-    where = np.argwhere(mask)
-    if not len(where):
-        return None
-    low, high = np.maximum(where.min(axis=0) - margin, 0), np.minimum(where.max(axis=0) + margin + 1, mask.shape)
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return x, y, z

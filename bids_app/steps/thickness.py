@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_app.steps.box import box_of
+
 from .images import Image, ImageError, array_of, like, spacing_mm
 
 VERSION = "2"
@@ -101,7 +103,7 @@ def cortical_thickness(cortex: Cortex) -> Image:
     if not (labels == _GREY).any() or not (labels == _WHITE).any():
         raise ImageError("the segmentation has no cortex around white matter")
     edges = spacing_mm(cortex.labels)
-    box = _box(labels > 0, edges)
+    box = box_of(labels > 0, [int(np.ceil(_MARGIN_MM / edge)) for edge in edges])
     times = np.where(np.array(edges) > _HALVED_FROM_MM, 2, 1)
     white, tissue = (
         np.asarray(ndimage.zoom(array[box], times, order=1, mode="nearest", grid_mode=True))
@@ -232,14 +234,3 @@ def summary(thickness: Image, voxels: NDArray[Any]) -> ThicknessSummary:
     mean = float((area * values).sum())
     spread = float(np.sqrt((area * (values - mean) ** 2).sum()))
     return ThicknessSummary(len(values), mean, spread, float(values[np.searchsorted(area.cumsum(), 0.5)]))
-
-
-def _box(mask: NDArray[np.bool_], edges_mm: tuple[float, float, float]) -> tuple[slice, slice, slice]:
-    """The box of a mask with a margin, within the grid."""
-    result = []
-    for axis in range(3):
-        where = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = int(np.ceil(_MARGIN_MM / edges_mm[axis]))
-        result.append(slice(max(0, int(where[0]) - margin), min(mask.shape[axis], int(where[-1]) + 1 + margin)))
-    x, y, z = result
-    return x, y, z

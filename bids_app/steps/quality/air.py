@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, array_of, mask_of, spacing_mm
 
 from .collect import CannotMeasureError
 from .contrast import mad
 from .grids import block_mean, blocks, spread
-from .shapes import bounding_box
 
 _COARSE_MM = 4.0  # the head's outline need not be finer
 #: A voxel (of `_COARSE_MM`) belongs to the head from this way between air and brain on. Skin, fat and muscle are above
@@ -116,9 +116,9 @@ def artefact_share(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
     if noise == 0:
         raise CannotMeasureError("the air has no noise: it was set to one value")
     bright = air & (image > np.median(values) + _ARTEFACT_SDS * noise)
-    box = bounding_box(bright, margin=1)
-    if box is None:
+    if not bright.any():
         return 0.0
+    box = box_of(bright, 1)
     return float(binary_opening(bright[box]).sum() / air.sum())
 
 

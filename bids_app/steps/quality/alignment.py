@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, array_of, like, mask_of, voxel_ml
 from bids_app.steps.resampling import Grid, resample, resample_mask
 
@@ -129,8 +130,8 @@ def _pair(head: Head, fixed: Fixed | str) -> _Pair:
     moving_brain = array_of(resample(brain, grid, through)) >= 0.5
     seen = mask_of(resample_mask(like(np.ones(brain.shape, np.uint8), brain), grid, through))
     ventricles = np.zeros_like(seen) if fixed.ventricles is None else mask_of(resample_mask(fixed.ventricles, grid))
-    box = shapes.bounding_box(fixed_brain | moving_brain, margin=_MARGIN)
-    if box is None or not (fixed_brain & moving_brain).any():
+    box = box_of(fixed_brain | moving_brain, _MARGIN)
+    if not (fixed_brain & moving_brain).any():
         raise CannotMeasureError("the brains do not overlap")
     growth = float(moving_brain.sum() * voxel_ml(target) / (head.brain.sum() * voxel_ml(head.image)))
     one = similarity.scaled(array_of(target)[box], fixed_brain[box])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, array_of, like, mask_of, spacing_mm
 from bids_app.steps.resampling import Grid, resample
 
@@ -192,7 +193,7 @@ def _noise_or_none(head: Head) -> NDArray[Any]:
 
 
 def _texture(head: Head) -> sharpness.Texture:
-    box = shapes.bounding_box(head.brain)
-    if box is None:
+    if not head.brain.any():
         raise CannotMeasureError("the mask is empty")
+    box = box_of(head.brain)
     return sharpness.Texture.of(head.corrected[box], head.brain[box], head.spacing)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from bids_app.steps.box import box_of
 
 from .collect import CannotMeasureError
 
@@ -46,10 +46,10 @@ def cut_areas_cm2(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) 
 
 def edge_share(mask: NDArray[np.bool_]) -> float:
     """Share of a mask's surface voxels (a neighbour outside, or none) that lie in the outermost slices."""
-    padded = np.pad(mask, 1)
-    box = bounding_box(padded, margin=1)
-    if box is None:
+    if not mask.any():
         raise CannotMeasureError("the mask is empty")
+    padded = np.pad(mask, 1)
+    box = box_of(padded, 1)
     inner = padded[box].copy()
     for axis in range(3):
         for step in (1, -1):
@@ -64,16 +64,10 @@ def smoothness(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> 
     """Dice of a mask with itself after a Gaussian of 6 mm FWHM, cut at one half. What leaves the image goes on."""
     from scipy.ndimage import gaussian_filter
 
-    box = bounding_box(mask, margin=0)
-    if box is None:
+    if not mask.any():
         raise CannotMeasureError("the mask is empty")
     sigma = [_SMOOTH_FWHM_MM / 2.3548 / edge for edge in spacing]
-    reach = [int(4 * each) + 1 for each in sigma]
-    grown = tuple(
-        slice(max(0, part.start - more), min(size, part.stop + more))
-        for part, more, size in zip(box, reach, mask.shape, strict=True)
-    )
-    inside = mask[grown]
+    inside = mask[box_of(mask, [int(4 * each) + 1 for each in sigma])]
     return dice(inside, gaussian_filter(inside.astype(np.float32), sigma, mode="nearest", truncate=2.5) >= 0.5)
 
 
@@ -83,14 +77,3 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     if total == 0:
         raise CannotMeasureError("both masks are empty")
     return 2 * int((one & other).sum()) / total
-
-
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice, slice] | None:
-    """The smallest box around a mask and some voxels more; None where it is empty."""
-    parts: list[Any] = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if found.size == 0:
-            return None
-        parts.append(slice(max(0, int(found[0]) - margin), min(mask.shape[axis], int(found[-1]) + 1 + margin)))
-    return parts[0], parts[1], parts[2]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, array_of, like, mask_of, new_image, spacing_mm
 from bids_app.steps.resampling import Grid, resample, resample_mask
 
-from . import brain_edges, shapes
+from . import brain_edges
 from .collect import CannotMeasureError, Measured, Once
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def _gammas(head: Head, template: Template | str) -> dict[str, float | str]:
     atlas = mask_of(resample_mask(template.brain_mask, grid))
     stripped = like(np.where(head.brain, array_of(like(head.corrected, head.image)), np.float32(0)), head.image)
     whole = like(np.ones(head.brain.shape, np.uint8), head.image)
-    box = shapes.bounding_box(atlas, margin=_MARGIN)
-    if box is None:
+    if not atlas.any():
         raise CannotMeasureError("the atlas has no brain")
+    box = box_of(atlas, _MARGIN)
     part = grid.part(box)
     atlas = atlas[box]
     image = array_of(resample(stripped, part, template.way))

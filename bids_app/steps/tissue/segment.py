@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, array_of, like, mask_of, spacing_mm
 from bids_app.steps.tissue.mixture import LESION, PAIRS, PURE, Mixture, fit_mixture
 from bids_app.steps.tissue.priors import component_priors, pure_priors
@@ -75,7 +76,7 @@ def segment_tissue(
         "GM", "WM" and "CSF" carried to the same grid, any common scale.
     """
     inside = mask_of(brain_mask) | mask_of(intracranial_mask)
-    box = _box(inside)
+    box = box_of(inside)
     part, brain = inside[box], mask_of(brain_mask)[box]
     labels = np.asarray(regions.dataobj)[box].astype(np.uint8)
     maps = {name: np.maximum(array_of(one)[box], 0) for name, one in atlas.items()}
@@ -161,9 +162,3 @@ def _side(ventricles: NDArray[np.uint8], share: NDArray[np.float32]) -> NDArray[
         return ventricles
     nearest = distance_transform_edt(ventricles == 0, return_distances=False, return_indices=True)
     return np.asarray(np.where(share > 0, ventricles[tuple(nearest)], 0), np.uint8)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    x, y, z = (slice(int(index[0]), int(index[-1]) + 1) for index in where)
-    return x, y, z
