@@ -49,6 +49,7 @@ _GREY = ("gm", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "ven
 _WHITE = ("wm", "cerebellum wm", "stem", "lesion")
 _FLUID = ("csf", "ventricle", "choroid")
 _STEPS = ("mask", "bias", "coregister", "atlas", "resample", "segment")
+_WAYS = {"template": ("template", "--reference", "subject"), "alone": ()}
 
 
 def grown(source: LabelMap, share: float, rng: np.random.Generator) -> LabelMap:
@@ -101,7 +102,9 @@ def write_session(folder: Path, source: LabelMap, mean: NDArray[np.float32], sli
     nib.save(nib.Nifti1Image(values.astype(np.int16), grid), path)
 
 
-def measured(dataset: Path, output: Path, words: list[str], threads: int) -> dict[str, dict[tuple[str, str], float]]:
+def measured(
+    dataset: Path, output: Path, words: tuple[str, ...], threads: int
+) -> dict[str, dict[tuple[str, str], float]]:
     """Volumes of both sessions as the command finds them, in ml."""
     done = subprocess.run(
         [sys.executable, "-m", "bids_app", str(dataset), str(output), "participant", "--brain-extraction", "synth",
@@ -139,7 +142,7 @@ def pairs(paths: list[Path], slices_mm: float, threads: int) -> Iterator[tuple[s
                 (place / "data" / "dataset_description.json").write_text(
                     '{"Name": "known change", "BIDSVersion": "1.10.0"}'
                 )
-                for way, words in (("template", ["--reference", "subject"]), ("alone", [])):
+                for way, words in _WAYS.items():
                     found = measured(place / "data", place / way, words, threads)
                     for name in _STRUCTURES:
                         truth = after[name] / before[name] - 1
@@ -173,7 +176,7 @@ def main() -> int:
 def judged(rows: list[tuple[str, str, str, str, str, float, float]]) -> int:
     """Print the largest error of each volume by way, and what the targets say; 1 where one is missed."""
     missed = 0
-    for way in ("template", "alone"):
+    for way in _WAYS:
         for method, structure in _STRUCTURES:
             errors = [abs(row[6] - row[5]) for row in rows if row[2:5] == (way, method, structure)]
             verdict = ""
