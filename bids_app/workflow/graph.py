@@ -88,13 +88,14 @@ def hd_bet_memory_gb(extraction: Extraction) -> float:
 
 
 def workers(context: RunContext) -> int:
-    """How many sessions run side by side: by processors, and by the memory of their largest step."""
+    """How many sessions run side by side: by processors, and by the memory of the largest of the run's steps."""
     settings = context.settings
     size = max(1, settings.nprocs // settings.omp_nthreads)
     if settings.mem_gb is None:
         return size
-    extraction, heaviest = context.default_extraction, max(MEMORY_GB.values())
-    if extraction.method == "hd-bet":
+    heaviest = max((MEMORY_GB[step] for step in settings.steps if step in MEMORY_GB), default=1.0)
+    extraction = context.default_extraction
+    if extraction.method == "hd-bet" and "mask" in settings.steps:
         heaviest = max(heaviest, hd_bet_memory_gb(extraction))
     return max(1, min(size, int(settings.mem_gb // heaviest)))
 

@@ -12,7 +12,7 @@ from bids_app.outputs.manifest import FileRecord, InputRecord, Manifest, TaskRec
 from bids_app.outputs.tree import OutputSpace
 from bids_app.settings import Settings
 from bids_app.workflow.context import AtlasSpace, Extraction, IndividualSpace, RunContext
-from bids_app.workflow.graph import node_name
+from bids_app.workflow.graph import node_name, workers
 from bids_app.workflow.interfaces import interface_of
 from bids_app.workflow.plan import SessionPlan, Task, plan_session
 
@@ -85,6 +85,14 @@ def test_tasks_come_after_what_they_read() -> None:
 )
 def test_a_setting_changes_the_keys_of_what_depends_on_it(changes: dict[str, object], steps: set[str]) -> None:
     assert _changed(**changes) == steps
+
+
+def test_as_many_sessions_side_by_side_as_the_memory_holds_of_the_steps_asked_for() -> None:
+    room = {"nprocs": 16, "mem_gb": 12.0}
+    assert workers(_context(**room)) == 6
+    assert workers(_context(**room, steps=("bias", "resample"))) == 8
+    assert workers(_context(**room, steps=("mask", "segment", "thickness"))) == 4
+    assert workers(_context(nprocs=16, mem_gb=0.5)) == 1
 
 
 def test_a_changed_sidecar_is_a_change() -> None:
