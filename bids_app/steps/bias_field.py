@@ -15,10 +15,11 @@ from bids_app.steps.distance import grown
 from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 from bids_app.steps.n4 import n4
 
-VERSION = "2"
+VERSION = "3"
 
 #: Voxels below this share of the brain's median are not used: air, and noise whose logarithm stretches the histogram.
 _DARKEST = 0.05
+_FEWEST = 500  # voxels that a field can be estimated from
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,15 @@ def bias_field(image: Image, brain_mask: Image, settings: N4Settings) -> Image:
     usable = region & (array > _DARKEST * np.median(array[brain])) & (array > 0)
     factors = [max(1, int(settings.shrink_mm / edge + 0.5)) for edge in spacing]  # thick slices: factor 1, kept
     box = box_of(region)
-    window = tuple(slice(part.start, part.stop, n) for part, n in zip(box, factors, strict=True))
+    while True:
+        window = tuple(slice(part.start, part.stop, n) for part, n in zip(box, factors, strict=True))
+        coarse_usable = np.ascontiguousarray(usable[window])
+        if coarse_usable.sum() >= _FEWEST or max(factors) == 1:  # of a small brain, more than every so many
+            break
+        factors = [max(1, n - 1) for n in factors]
     coarse = np.ascontiguousarray(array[window])
-    coarse_usable = np.ascontiguousarray(usable[window])
-    if coarse_usable.sum() < 500:
-        raise ImageError("fewer than 500 usable voxels in the brain mask: no bias field can be estimated")
+    if coarse_usable.sum() < _FEWEST:
+        raise ImageError(f"fewer than {_FEWEST} usable voxels in the brain mask: no bias field can be estimated")
     extent_mm = (np.array(coarse.shape) - 1) * spacing * factors
     log_coarse = np.log(np.where(coarse_usable, coarse, 1)).astype(np.float64)
     field = n4(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .distance import grown, shrunk
 from .images import Image, ImageError, grid_affine, like, mask_of, spacing_mm, to_raw_grid
 
-VERSION = "5"
+VERSION = "6"
 
 #: No voxel within this distance of the brain mask is removed: masks are off by a few millimetres.
 SAFETY_MM = 4.0

@@ -16,6 +16,9 @@ from bids_app.steps.box import box_of
 
 _Mask = NDArray[np.bool_]
 
+#: A distance of just so many voxels is within reach, whichever way the last bit of the voxels' edges fell.
+_TOLERANCE = 1e-4
+
 
 def grown(mask: _Mask, spacing: Sequence[float], mm: float) -> _Mask:
     """Every voxel whose centre lies within `mm` of the centre of one of the mask's; `spacing` (mm) along each axis."""
@@ -49,6 +52,7 @@ def shrunk(mask: _Mask, spacing: Sequence[float], mm: float) -> _Mask:
 
 def _ball(spacing: Sequence[float], mm: float) -> NDArray[np.intp]:
     """How far a ball reaches along the third axis, by the steps along the first two; -1 where it does not."""
+    mm *= 1 + _TOLERANCE
     x, y, z = (np.arange(int(mm / edge) + 2) * edge for edge in spacing)
     distance = np.sqrt(x[:, None, None] ** 2 + y[:, None] ** 2 + z**2)
     return np.asarray((distance <= mm).sum(axis=2) - 1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .images import ImageError, mask_of
 
 VERSION = "2"
+_FEWEST = 10  # voxels that say anything of a distribution
 
 #: Methods that need one image only. "nyul" needs the group's standard scale besides.
 METHODS = ("zscore", "minmax", "percentile", "whitestripe", "gaussianmixture")
@@ -121,6 +122,8 @@ def _brain_values(image: Any, brain_mask: Any) -> _Values:
     values = np.asarray(image.dataobj)[mask].astype(np.float64)
     if values.size == 0:
         raise ImageError("the brain mask is empty: no intensities to normalise by")
+    if values.size < _FEWEST:
+        raise ImageError(f"the brain mask has {values.size} voxels: no intensities to normalise by")
     if values.min() == values.max():
         raise ImageError("all voxels in the brain mask have the same value: no intensities to normalise by")
     return values

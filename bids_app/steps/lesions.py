@@ -14,17 +14,18 @@ from bids_app.steps.box import box_of
 
 from .distance import grown
 from .images import Image, ImageError, grid_affine, like, mask_of, new_image, spacing_mm, voxel_ml
-from .resampling import Grid, resample_mask
+from .resampling import Grid, resample_labels, resample_mask
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "2"
+VERSION = "3"
 
 #: A mask drawn by hand reaches to the lesion's visible edge; what lies one voxel further is half lesion, too, and no
 #: yardstick either (partial volume). In mm.
 MARGIN_MM = 2.0
-_FINER = 3
+_FINER, _MOST_FINER = 3, 8
+_MOST_LABELS = 50  # a probability in per cent takes more values
 _KEPT = 0.01  # of the volume: what nearest neighbours may be off
 
 
@@ -48,6 +49,8 @@ class Lesion:
 def read_mask(raw: Any) -> Image:
     """A lesion mask as stored: uint8 on its own grid; a fourth axis of length one is dropped. It may be empty.
 
+    Several whole numbers below 100 are lesions or parts of them that were numbered: all of them count.
+
     Raises
     ------
     ImageError
@@ -64,8 +67,16 @@ def read_mask(raw: Any) -> Image:
         array = np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0)
     if array.min() < 0:
         raise ImageError("it has negative values: a lesion mask is 0 outside of the lesion and 1 inside")
-    inside = array >= 0.5 * float(array.max()) if array.max() > 0 else np.zeros(array.shape, bool)
-    return new_image(inside.astype(np.uint8), grid_affine(raw))
+    return new_image(_inside(array).astype(np.uint8), grid_affine(raw))
+
+
+def _inside(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """What of a mask is lesion: every label of numbered lesions or parts, half and more of a probability or of 255."""
+    values = np.unique(array[array > 0])
+    if not values.size:
+        return np.zeros(array.shape, bool)
+    numbered = 1 < values.size <= _MOST_LABELS and values[-1] < 100 and bool((values == np.rint(values)).all())
+    return np.asarray(array > 0 if numbered else array >= 0.5 * float(values[-1]))
 
 
 def on_grid(mask: Image, grid: Grid) -> Image:
@@ -109,30 +120,63 @@ def carried(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()
     """A lesion mask on another grid, through transforms from the grid to the lesion, by nearest neighbour.
 
     Of a small lesion the nearest neighbours of a few voxels make a volume that is off by some percent. Then they are
-    taken on a grid three times as fine, and the voxels that are fullest of it stand for it, as many as it fills.
+    taken on a grid three times as fine, and the voxels that are fullest of it stand for it, as many as it fills. A part
+    of it that is smaller than the grid's voxels is not lost.
     """
     plain = resample_mask(lesion, grid, transforms)
-    if not mask_of(plain).any():
-        return plain
-    box = box_of(mask_of(plain), 2)
+    near = _parts_near(lesion, grid, transforms)
+    box = box_of(near > 0, 1)
     part = grid.part(box)
-    fine = mask_of(resample_mask(lesion, part.with_spacing(_finer(part)), transforms))
-    x, y, z = part.shape
-    share = fine.reshape(x, _FINER, y, _FINER, z, _FINER).mean(axis=(1, 3, 5))
-    filled, found = round(float(share.sum())), int(mask_of(plain).sum())
-    if filled == 0 or abs(found - share.sum()) <= _KEPT * share.sum():
+    if not all(part.shape):
         return plain
-    order = np.argsort(-(share + 1e-6 * mask_of(plain)[box]), axis=None, kind="stable")[:filled]
-    chosen = np.zeros(part.shape, np.uint8)
-    chosen.ravel()[order] = 1
+    chosen = _fullest(lesion, part, transforms, mask_of(plain)[box])
+    near = near[box]
+    for lost in np.setdiff1d(near[near > 0], near[chosen]):  # smaller than a voxel: the one in its middle stands for it
+        where = np.argwhere(near == lost)
+        chosen[tuple(where[np.linalg.norm(where - where.mean(axis=0), axis=1).argmin()])] = True
     result = np.zeros(grid.shape, np.uint8)
     result[box] = chosen
     return new_image(result, grid.affine)
 
 
-def _finer(grid: Grid) -> tuple[float, float, float]:
-    x, y, z = grid.spacing_mm
-    return x / _FINER, y / _FINER, z / _FINER
+def _parts_near(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform]) -> NDArray[np.uint16]:
+    """The number of the connected part that each voxel of a grid touches, 0 where it touches none."""
+    from scipy.ndimage import distance_transform_edt, label
+
+    parts, _ = label(mask_of(lesion), structure=np.ones((3, 3, 3)))
+    around = 0.75 * float(np.linalg.norm(grid.spacing_mm))  # half of a voxel's diagonal, and what a map may stretch
+    wide = grown(parts > 0, spacing_mm(lesion), around)
+    box = box_of(wide)
+    wider = np.zeros(parts.shape, np.uint16)
+    if parts.any():
+        nearest = distance_transform_edt(
+            parts[box] == 0, sampling=spacing_mm(lesion), return_distances=False, return_indices=True
+        )
+        wider[box] = np.where(wide[box], parts[box][tuple(nearest)], 0)
+    return np.asarray(resample_labels(like(wider, lesion), grid, transforms, nearest=True).dataobj)
+
+
+def _fullest(
+    lesion: Image, part: Grid, transforms: Sequence[sitk.Transform], plain: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The voxels of a part of a grid that are fullest of lesion, as many as it fills; `plain` where those are as many."""
+    finer = _finer(part, lesion)
+    edges = [edge / n for edge, n in zip(part.spacing_mm, finer, strict=True)]
+    fine = mask_of(resample_mask(lesion, part.with_spacing((edges[0], edges[1], edges[2])), transforms))
+    share = fine.reshape([n for pair in zip(part.shape, finer, strict=True) for n in pair]).mean(axis=(1, 3, 5))
+    if abs(plain.sum() - share.sum()) <= _KEPT * share.sum():
+        return plain.copy()
+    filled = round(float(share.sum()))
+    order = np.argsort(-(share + 1e-6 * plain), axis=None, kind="stable")[:filled]
+    chosen = np.zeros(part.shape, bool)
+    chosen.ravel()[order] = True
+    return chosen
+
+
+def _finer(grid: Grid, lesion: Image) -> list[int]:
+    """Into how many parts the voxels are cut along each axis: none longer than a voxel of the lesion mask."""
+    least = min(spacing_mm(lesion))
+    return [int(np.clip(np.ceil(edge / least), _FINER, _MOST_FINER)) for edge in grid.spacing_mm]
 
 
 def without(mask: Image, lesion: NDArray[np.bool_], margin_mm: float = MARGIN_MM) -> Image:

@@ -113,11 +113,13 @@ def resample_mask(mask: Image, grid: Grid, transforms: Sequence[sitk.Transform] 
     return new_image(array, grid.affine)
 
 
-def resample_labels(labels: Image, grid: Grid, transforms: Sequence[sitk.Transform] = ()) -> Image:
+def resample_labels(
+    labels: Image, grid: Grid, transforms: Sequence[sitk.Transform] = (), *, nearest: bool = False
+) -> Image:
     """Resample a label image (transforms as for `resample`): no new labels, same data type.
 
     Each voxel gets the label with the most weight among its eight neighbours under linear interpolation, which keeps
-    the borders smooth where the nearest neighbour makes stairs.
+    the borders smooth where the nearest neighbour makes stairs; with `nearest`, that of its nearest one.
 
     Raises
     ------
@@ -130,7 +132,9 @@ def resample_labels(labels: Image, grid: Grid, transforms: Sequence[sitk.Transfo
         if not np.array_equal(whole, array):
             raise ImageError("a label image must hold whole numbers")
         array = whole.astype(np.int32)
-    return new_image(_resampled(like(array, labels), grid, transforms, "label", 1), grid.affine)
+    return new_image(
+        _resampled(like(array, labels), grid, transforms, "nearest" if nearest else "label", 1), grid.affine
+    )
 
 
 def _resampled(

@@ -24,7 +24,7 @@ from bids_app.steps.rigid import affine_of, centred, displacement_mm, half_way, 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "2"
+VERSION = "3"
 
 #: Largest displacement of a visit from one round to the next at which the template stands; the optimiser's own noise is
 #: of this size. And the rounds at most: computed heads took one or two.
@@ -115,14 +115,22 @@ def build_template(visits: Mapping[str, Visit], *, seed: int = 0, threads: int =
         average = _average(kept, poses, threads)
         better: dict[str, NDArray[np.float64]] = {}
         for name, visit in kept.items():
-            result = register(
-                average.image, visit.image, kind="rigid", fixed_mask=average.brain_mask, moving_mask=visit.brain_mask,
-                fixed_lesion=average.lesion, seed=seed, start=affine_of(poses[name]),
-            )  # fmt: skip
+            try:
+                result = register(
+                    average.image, visit.image, kind="rigid", fixed_mask=average.brain_mask,
+                    moving_mask=visit.brain_mask, fixed_lesion=average.lesion, seed=seed, start=affine_of(poses[name]),
+                )  # fmt: skip
+            except RegistrationError as error:
+                problems[name] = str(error)
+                continue
             better[name], found[name] = matrix_of(result.transform), result.similarity
+        if len(better) < 2:
+            raise RegistrationError(f"no two sessions can be aligned: {next(iter(problems.values()))}")
         better = centred(better)
         centre = _centre(average.brain_mask)
-        moved = max(displacement_mm(poses[name], better[name], centre) for name in poses)
+        moved = max(displacement_mm(poses[name], better[name], centre) for name in better)
+        if len(better) < len(kept):  # the average without the one that does not fit is another one
+            moved, kept = np.inf, {name: kept[name] for name in better}
         poses = better
     average = _average(kept, poses, threads)
     centre = _centre(average.brain_mask)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bids_app.exit_codes import CANNOT_CREATE
+from bids_app.exit_codes import CANNOT_CREATE, USAGE
 from bids_app.settings import Settings
 from bids_app.workflow.prepare import SetupError
 
@@ -38,10 +38,16 @@ def private_work_folder(settings: Settings) -> Iterator[Path]:
     Raises
     ------
     SetupError
-        It cannot be made (73).
+        It cannot be made (73), or its path is none that ANTs can read (64).
     """
+    place = settings.work_dir or Path(tempfile.gettempdir())
+    if set("[]") & set(str(place.absolute())):
+        raise SetupError(
+            f"the work folder {place} has a square bracket in its path, which ANTs takes for its own; "
+            "give another one with -w",
+            USAGE,
+        )
     try:
-        place = settings.work_dir or Path(tempfile.gettempdir())
         place.mkdir(parents=True, exist_ok=True)
         _sweep(place)
         work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))

@@ -22,7 +22,7 @@ from bids_app.steps.registration import RegistrationError, register
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "2"
+VERSION = "3"
 _DATA = Path(__file__).parents[2] / "data" / "head_template"
 #: Skull and scalp guide the alignment, the neck and the lower face, which move and are often cut off, do not.
 _MARGIN_MM = 15.0

@@ -34,7 +34,7 @@ __all__ = [
     "write_transform",
 ]
 
-VERSION = "3"
+VERSION = "4"
 
 
 def register(

@@ -89,7 +89,7 @@ class Look:
         seen = np.isfinite(values)
         if self._left_out is not None:
             seen &= self._left_out.nearest(moved)[0] >= 0.5
-        if seen.sum() < 0.1 * len(seen):
+        if not seen.any() or seen.sum() < 0.1 * len(seen):
             return 0.0
         return _mutual_information(self._bins[seen], _binned(values[seen]))
 
@@ -111,7 +111,7 @@ def _moved(transform: sitk.Euler3DTransform, points: _Array) -> _Array:
 
 
 def _binned(values: NDArray[np.float32]) -> NDArray[np.intp]:
-    low, high = values.min(), values.max()
+    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
     return np.minimum((values - low) * (_BINS / max(high - low, 1e-6)), _BINS - 1).astype(np.intp)
 
 

@@ -16,6 +16,7 @@ from bids_app.steps.resampling import Grid, resample
 
 MASK_MARGIN_MM = 5.0  # the brain's edge against CSF and skull guides too
 _CROP_MARGIN_MM = 20.0  # room for the moving brain to fall outside the fixed mask
+_LEAST_LEFT = 0.01  # of the fixed brain, beside lesions
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def leave_out(pair: Pair, fixed_lesion: Image | None, moving_lesion: Image | Non
         where = mask_of(pair.metric_mask) if pair.metric_mask is not None and plan.use_fixed_mask else None
         where = np.ones(pair.fixed.shape, bool) if where is None else where
         left = where & ~_on(fixed_lesion, pair.fixed)
-        if not left.any():
+        if left.sum() < _LEAST_LEFT * where.sum():
             raise RegistrationError("the lesion mask covers all of the brain: nothing is left to align it by")
         pair = replace(pair, metric_mask=like(left.astype(np.uint8), pair.fixed), fixed_lesion=True)
     if moving_lesion is not None and _shows(moving_lesion):
@@ -133,6 +134,8 @@ def _work_image(image: Image, mask: Image | None, work_mm: float) -> tuple[Image
     inside = np.ones(work.shape, bool)
     if itk_mask is not None:
         inside = np.asarray(sitk.GetArrayViewFromImage(itk_mask)).transpose(2, 1, 0) >= 0.5
+        if not inside.any():
+            raise RegistrationError("a brain mask is too small to align anything by")
         work_mask = like(inside.astype(np.uint8), work)
         inside = grown(inside, itk.GetSpacing(), MASK_MARGIN_MM)
     array = array_of(work)

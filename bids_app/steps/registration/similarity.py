@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bids_app.steps.images import Image, to_itk
@@ -12,8 +13,21 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 
-def measure_at(pair: Pair, mm: float) -> tuple[Any, sitk.Image, sitk.Image]:
-    """A SimpleITK registration that only measures (or searches) at `mm`, with every voxel of the fixed mask."""
+@dataclass(frozen=True)
+class Measure:
+    """A SimpleITK registration that only measures (or searches), and what it compares.
+
+    `moving_mask` is float, 1 where the moving image counts; None where all of it does.
+    """
+
+    method: Any
+    fixed: sitk.Image
+    moving: sitk.Image
+    moving_mask: sitk.Image | None
+
+
+def measure_at(pair: Pair, mm: float) -> Measure:
+    """The images at `mm`, to be compared at every voxel of the fixed mask."""
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
@@ -23,19 +37,24 @@ def measure_at(pair: Pair, mm: float) -> tuple[Any, sitk.Image, sitk.Image]:
     method.SetNumberOfThreads(1)  # as for ANTs: the same sums in the same order
     if pair.metric_mask is not None:
         method.SetMetricFixedMask(sitk.Cast(shrunk(pair.metric_mask, mm) >= 0.5, sitk.sitkUInt8))
-    if pair.moving_metric_mask is not None:
-        method.SetMetricMovingMask(sitk.Cast(shrunk(pair.moving_metric_mask, mm) >= 0.5, sitk.sitkUInt8))
-    return method, shrunk(pair.fixed, mm), shrunk(pair.moving, mm)
+    moving_mask = None if pair.moving_metric_mask is None else shrunk(pair.moving_metric_mask, mm)
+    if moving_mask is not None:
+        method.SetMetricMovingMask(sitk.Cast(moving_mask >= 0.5, sitk.sitkUInt8))
+    return Measure(method, shrunk(pair.fixed, mm), shrunk(pair.moving, mm), moving_mask)
 
 
-def similarity(measure: tuple[Any, sitk.Image, sitk.Image], transform: sitk.Transform) -> float:
+def similarity(measure: Measure, transform: sitk.Transform) -> float:
     """Mattes mutual information (nats), 0 when the images hardly overlap."""
     import SimpleITK as sitk
 
-    method, fixed, moving = measure
+    method, fixed, moving, mask = measure.method, measure.fixed, measure.moving, measure.moving_mask
     if not transform.IsLinear():  # ITK's metric takes no composite with a field: warp first
         moving = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0)
+        if mask is not None:
+            mask = sitk.Resample(mask, fixed, transform, sitk.sitkLinear, 1.0)
         transform = sitk.Transform(3, sitk.sitkIdentity)
+    if mask is not None:
+        method.SetMetricMovingMask(sitk.Cast(mask >= 0.5, sitk.sitkUInt8))
     method.SetInitialTransform(transform, inPlace=False)
     try:
         return -float(method.MetricEvaluate(fixed, moving))

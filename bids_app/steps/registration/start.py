@@ -11,7 +11,7 @@ from bids_app.steps.images import mask_of, voxel_ml
 from bids_app.steps.registration.coarse import Look
 from bids_app.steps.registration.pair import Pair, centre_of_mass
 from bids_app.steps.registration.plan import Plan
-from bids_app.steps.registration.similarity import mask_overlap, masks_at, measure_at, similarity
+from bids_app.steps.registration.similarity import Measure, mask_overlap, masks_at, measure_at, similarity
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -45,11 +45,11 @@ def find_start(pair: Pair, plan: Plan) -> sitk.Transform:
     return found[int(np.argmax(scores))]
 
 
-def _climbed(measure: tuple[Any, sitk.Image, sitk.Image], starts: list[Any]) -> list[Any]:
+def _climbed(measure: Measure, starts: list[Any]) -> list[Any]:
     """Where a short rigid descent leads from each of `starts`."""
     import SimpleITK as sitk
 
-    method, fixed, moving = measure
+    method, fixed, moving = measure.method, measure.fixed, measure.moving
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0, minStep=0.05, numberOfIterations=60, relaxationFactor=0.6
     )

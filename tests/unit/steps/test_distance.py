@@ -29,3 +29,11 @@ def test_nothing_grows_to_nothing_and_everything_shrinks_to_everything() -> None
     assert not shrunk(nothing, SPACING, 3).any()
     assert grown(~nothing, SPACING, 3).all()
     assert shrunk(~nothing, SPACING, 3).all()
+
+
+@pytest.mark.parametrize("edge", [2.0, np.nextafter(2.0, 3), float(np.float32(1.9999999)), 2.0000002])
+def test_the_last_bit_of_a_voxels_edge_decides_nothing(edge: float) -> None:
+    """Edges from the header of an oblique scan of 2 mm are off by as much."""
+    one = np.zeros((7, 7, 7), bool)
+    one[3, 3, 3] = True
+    assert grown(one, (edge, edge, edge), 2.0).sum() == 7

@@ -108,3 +108,39 @@ def test_what_is_left_of_the_brain_has_no_lesion_nor_its_rim() -> None:
     assert left.sum() > 0.8 * mask_of(brain).sum()
     assert without(brain, np.zeros_like(lesion)) is brain
     assert without(brain, np.ones_like(lesion)) is brain
+
+
+@pytest.mark.parametrize("edge_mm", [1, 2, 3, 4])
+def test_a_lesion_smaller_than_the_voxels_where_it_is_carried_is_not_lost(edge_mm: int) -> None:
+    rng = np.random.default_rng(edge_mm)
+    lesion = np.zeros((24, 24, 24), np.uint8)
+    lesion[10 : 10 + edge_mm, 10 : 10 + edge_mm, 10 : 10 + edge_mm] = 1
+    volumes = []
+    for _ in range(25):
+        affine = np.diag([1.0, 1.0, 5.5, 1.0])
+        affine[:3, 3] = rng.uniform(-1, 0, 3) * [1, 1, 5.5]
+        volumes.append(describe(carried(_image(lesion), Grid((26, 26, 6), affine))).volume_ml * 1000)
+    assert min(volumes) > 0
+    if edge_mm > 2:
+        assert np.mean(volumes) == pytest.approx(edge_mm**3, rel=0.15)
+
+
+def test_of_two_lesions_far_apart_the_small_one_is_carried_too() -> None:
+    lesion = _ball((60, 60, 60), (15, 15, 15), 6)
+    lesion[45, 45, 48] = 1
+    affine = np.diag([2.0, 2.0, 6.0, 1.0])
+    moved = mask_of(carried(_image(lesion), Grid((30, 30, 10), affine)))
+    assert moved[22:24, 22:24, 7:9].any()
+
+
+@pytest.mark.parametrize("labels", [(1, 2, 3), (1, 2, 4), (1, 50)])
+def test_every_numbered_lesion_counts(labels: tuple[int, ...]) -> None:
+    array = np.zeros((20, 6, 6), np.int16)
+    for place, label in enumerate(labels):
+        array[1 + 5 * place, 2, 2] = label
+    assert mask_of(read_mask(nib.Nifti1Image(array, np.eye(4)))).sum() == len(labels)
+
+
+def test_a_probability_in_per_cent_counts_from_one_half() -> None:
+    array = np.arange(101, dtype=np.uint8).reshape(101, 1, 1)
+    assert mask_of(read_mask(nib.Nifti1Image(array, np.eye(4)))).sum() == 51

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from bids_app.steps.images import Image, mask_of, new_image
+from bids_app.steps.images import Image, array_of, mask_of, new_image
 from bids_app.steps.registration import RegistrationError
 from bids_app.steps.registration.pair import Pair, leave_out, prepare
 from bids_app.steps.registration.plan import FIRST, RETRY, Plan
@@ -45,8 +46,6 @@ def test_the_metric_looks_at_no_voxel_of_a_lesion(plan: Plan) -> None:
 
 
 def test_what_a_left_out_lesion_shows_does_not_matter() -> None:
-    import SimpleITK as sitk
-
     found = {}
     for left_out in (False, True):
         values = []
@@ -69,3 +68,38 @@ def test_a_lesion_that_is_all_of_the_brain_is_an_error() -> None:
     pair, _ = _pair()
     with pytest.raises(RegistrationError, match="nothing is left"):
         leave_out(pair, _on(np.ones(SHAPE, np.uint8)), None, FIRST)
+
+
+def test_it_is_left_out_where_it_is_however_the_transform_is_told() -> None:
+    """A transform with a displacement field of zeros is no other one, wherever the scanner has its origin."""
+    pair, lesion = _pair()
+    shift = np.array([30.0, -60.0, 160.0])
+    away = np.eye(4)
+    away[:3, 3] = shift
+    moved = prepare(
+        _on(array_of(pair.fixed)), new_image(array_of(pair.moving), away @ pair.moving.affine), None, None, 5.0, FIRST
+    )
+    there = leave_out(moved, None, new_image(mask_of(lesion).astype(np.uint8), away @ lesion.affine), FIRST)
+    straight = sitk.AffineTransform(3)
+    straight.SetTranslation((shift * [-1, -1, 1]).tolist())
+    field = sitk.Image([12, 12, 12], sitk.sitkVectorFloat64, 3)
+    field.SetSpacing([16.0] * 3)
+    bent = sitk.CompositeTransform([straight, sitk.DisplacementFieldTransform(field)])
+    measure = measure_at(there, 4.0)
+    linear = similarity(measure, straight)
+    assert linear > 0.5
+    assert similarity(measure, bent) == pytest.approx(linear, rel=0.02)
+
+
+def test_next_to_nothing_to_align_by_is_said() -> None:
+    brain = np.zeros(SHAPE, np.uint8)
+    brain[20, 20, 20] = 1
+    image = new_image(np.random.default_rng(0).uniform(50, 100, SHAPE).astype(np.float32), np.diag([0.9, 0.9, 0.9, 1]))
+    mask = new_image(brain, image.affine)
+    with pytest.raises(RegistrationError, match="too small"):
+        prepare(image, image, mask, mask, 5.0, FIRST)
+    pair, _ = _pair()
+    left_over = np.ones(SHAPE, np.uint8)
+    left_over[18:21, 20, 20] = 0
+    with pytest.raises(RegistrationError, match="nothing is left"):
+        leave_out(pair, _on(left_over), None, FIRST)

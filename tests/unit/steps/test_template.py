@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bids_app.steps import template
 from bids_app.steps.images import array_of, mask_of, new_image
 from bids_app.steps.registration import RegistrationError
 from bids_app.steps.rigid import affine_of, centred, displacement_mm, half_way, matrix_of
@@ -128,3 +129,20 @@ def test_what_a_lesion_shows_at_one_visit_moves_neither(pair) -> None:
         assert mask_of(found.lesion).sum() == pytest.approx(mask_of(lesion).sum(), rel=0.02)
     assert displacement_mm(poses[20.0], poses[400.0], np.zeros(3)) < 0.1
     assert _apart(found, "12", MOTIONS[:2]) < 0.3
+
+
+def test_one_that_does_not_fit_the_average_costs_the_others_nothing(pair, monkeypatch) -> None:
+    true_register = template.register
+
+    def register(fixed, moving, **words):
+        if "start" in words and moving is late.image:
+            raise RegistrationError("it does not fit")
+        return true_register(fixed, moving, **words)
+
+    late = visit(MOTIONS[2], 3)
+    monkeypatch.setattr(template, "register", register)
+    found = build_template({**pair, "3": late})
+    assert found.problems == {"3": "it does not fit"}
+    assert _apart(found, "12", MOTIONS[:2]) < 0.2
+    alone = build_template(pair)
+    np.testing.assert_allclose(array_of(found.image).mean(), array_of(alone.image).mean(), rtol=0.01)
