@@ -24,7 +24,9 @@ _MIN_KEY_BYTES = 16
 
 _QUOTED = re.compile(r"""(?<!\w)[bu]?(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|‘[^’\n]*’|“[^”\n]*”)(?!\w)""")
 _PATH = re.compile(r"(?<![\w.:/])~?/[^\s,;:'\"()]+")
-_DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b\d{1,2}:\d{2}(:\d{2})?\b|\b\d{6,}\b")
+_DATE = re.compile(
+    r"(?<![\w.])\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T[\d:.]+)?(?![\w-])|\b\d{1,2}:\d{2}(:\d{2})?\b|(?<!\d)\d{6,}(?:T\d+)?"
+)
 _GONE = "…"
 #: What Python itself writes between the frames of a traceback.
 _TRACEBACK_LINES = (

@@ -159,7 +159,7 @@ def _parts_near(lesion: Image, grid: Grid, transforms: Sequence[sitk.Transform])
 def _fullest(
     lesion: Image, part: Grid, transforms: Sequence[sitk.Transform], plain: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """The voxels of a part of a grid that are fullest of lesion, as many as it fills; `plain` where those are as many."""
+    """The voxels of a part of a grid that are fullest of lesion, as many as it fills; `plain` where that is as much."""
     finer = _finer(part, lesion)
     edges = [edge / n for edge, n in zip(part.spacing_mm, finer, strict=True)]
     fine = mask_of(resample_mask(lesion, part.with_spacing((edges[0], edges[1], edges[2])), transforms))

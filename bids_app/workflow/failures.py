@@ -15,6 +15,7 @@ from bids_app.outputs.anonymise import safe_text, safe_traceback
 from bids_app.outputs.manifest import InputRecord, manifest_path
 from bids_app.outputs.writer import OutputError, write_bytes
 from bids_app.settings import Settings
+from bids_app.steps.images import ImageError
 from bids_app.workflow.plan import SessionPlan
 
 _KILLED = "its process was killed, most likely for memory; give --mem-gb or a smaller --nprocs"
@@ -24,12 +25,21 @@ _NO_MEMORY = re.compile(r"MemoryError|Unable to allocate|bad_alloc|[Ff]ailed to 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that did not come to its end: which series, at which step, and why, in words for a user."""
+    """Something that did not come to its end: which series, at which step, and why, in words for a user.
+
+    `kind` is the type of an error that is not ours: what it says can quote the data, and is told to the user alone.
+    """
 
     session: str
     series: str
     step: str
     message: str
+    kind: str = ""
+
+    @property
+    def public(self) -> str:
+        """The reason as it may be written into the output, once places and values are taken out (`safe_text`)."""
+        return f"{self.kind} (the run's own messages say more)" if self.kind else self.message
 
 
 def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
@@ -37,14 +47,14 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
     told = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        told[content["task"]] = plainly(_typed(content["message"], content["traceback"]))
+        told[content["task"]] = _in_plain_words(content["message"], content["kind"])
     killed = (folder / "killed").exists()
     graph = (folder / "graph").read_text(encoding="utf-8") if (folder / "graph").exists() else ""
     result: dict[str, Failure] = {}
     for name in (name for name in plan.tasks if name in plan.todo):
-        task = plan.tasks[name]
+        task, kind = plan.tasks[name], ""
         if name in told:
-            message = told[name]
+            message, kind = told[name]
         elif name in plan.blocked:
             step = plan.blocked[name].split("/")[0]
             message = f"it needs {plan.blocked[name]}, which no run has made or which is damaged; add {step} to --steps"
@@ -54,7 +64,7 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
             message = _KILLED
         else:
             message = f"it was not run: {graph}" if graph and not told else "it was not run: the session ended before"
-        result[name] = Failure(plan.session.label, task.series.name, task.step, message)
+        result[name] = Failure(plan.session.label, task.series.name, task.step, message, kind)
     return result
 
 
@@ -70,7 +80,7 @@ def messages_by_series(failures: Mapping[str, Failure]) -> dict[str, str]:
     """The failures of each series in one line."""
     result: dict[str, str] = {}
     for failure in failures.values():
-        text = f"{failure.step}: {public(failure.message)}"
+        text = f"{failure.step}: {failure.public}"
         result[failure.series] = f"{result[failure.series]}; {text}" if failure.series in result else text
     return result
 
@@ -84,30 +94,28 @@ def plainly(message: str) -> str:
     return f"not enough memory{wanted}; give --mem-gb or a smaller --nprocs, or a machine with more"
 
 
-def _typed(message: str, traceback: str) -> str:
-    """A task's message, with the type of an error that is not ours where it lacks it (an OSError without a number)."""
-    head, said, _ = traceback.rstrip().rpartition(message.strip())
-    kind = head.rpartition("\n")[2].removesuffix(": ")
-    ours = kind.startswith("bids_app.") or "[Errno " in message
-    return f"{kind}: {message}" if said and kind and not ours else message
+def _in_plain_words(message: str, kind: str) -> tuple[str, str]:
+    """A message for a user, and the kind of an error that is not ours; memory that ran out is told in our words."""
+    said = plainly(f"{kind}: {message}" if kind else message)
+    return said, kind if said.startswith(kind) else ""
 
 
-def public(message: str) -> str:
-    """A message as it may be written into the output: of an error that is not ours, its type alone.
+def foreign_kind(error: BaseException | None) -> str:
+    """The type of an error that is neither ours nor the system's (with a number); empty for those."""
+    of = type(error)
+    ours = isinstance(error, ImageError) or of.__module__.split(".")[0] == "bids_app"
+    if ours or (isinstance(error, OSError) and error.errno is not None and error.strerror):
+        return ""
+    return of.__qualname__ if of.__module__ == "builtins" else f"{of.__module__}.{of.__qualname__}"
 
-    What a library says of data that it cannot use can quote them; the run's end tells it to its user.
-    """
-    found = re.match(r"([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning)): ", message)
-    return f"{found[1]} (the run's own messages say more)" if found else message
 
-
-def in_words(error: BaseException | None) -> str:
-    """An error for a user: our own messages as they are, others with their type."""
+def in_words(error: BaseException | None) -> tuple[str, str]:
+    """An error for a user, and its kind where it is not ours (see `Failure`)."""
     if isinstance(error, OutputError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return plainly(f"{type(error).__name__}: {error}")
+        return str(error), ""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror, ""
+    return _in_plain_words(str(error), foreign_kind(error))
 
 
 def write_errors(
@@ -123,18 +131,18 @@ def write_errors(
     if not failures:
         where.unlink(missing_ok=True)
         return
-    texts = [f"{name}: {public(failure.message)}" for name, failure in failures.items()]
+    texts = [f"{name}: {failure.public}" for name, failure in failures.items()]
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         texts.append(f"{content['task']}:\n{safe_traceback(content['traceback'])}")
     _write(where, texts, session, settings, work)
 
 
-def write_lost_session(session: Session, message: str, settings: Settings, work: Path) -> None:
+def write_lost_session(session: Session, failure: Failure, settings: Settings, work: Path) -> None:
     """Write that a session came to its end by its worker's; where nothing can be written, the run's end tells it."""
     where = manifest_path(settings.output_dir, session.subject, session.session).parent / "errors.txt"
     with contextlib.suppress(OSError):
-        _write(where, [f"{session.label}: {public(message)}"], session, settings, work)
+        _write(where, [f"{session.label}: {failure.public}"], session, settings, work)
 
 
 def _write(where: Path, texts: Iterable[str], session: Session, settings: Settings, work: Path) -> None:

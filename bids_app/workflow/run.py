@@ -187,7 +187,7 @@ class _Run:
                 result = finished_session(job, self.context)
                 results = None if result is None else [result]
         except OSError as error:  # the output is full or read-only
-            message = f"the output cannot be written: {in_words(error)}"
+            message = f"the output cannot be written: {in_words(error)[0]}"
             results = [
                 SessionResult(one.label, failures=(Failure(one.label, "", "", message),)) for one in sessions_of(job)
             ]
@@ -275,31 +275,32 @@ class _Run:
         page: Page = event.job
         self.pages.ended(page)
         if isinstance(event, Died):
-            message = _how_it_died(event.exit_code or 0)
+            message, kind = _how_it_died(event.exit_code or 0), ""
         elif event.error is None:
             if self.profile is not None:
                 self.profile.add_page(f"sub-{page.subject}", event.result)
             return
         else:
             log.debug("%s: %s", page.label, "".join(getattr(event.error, "__notes__", [])))
-            message = in_words(event.error)
-        self.account.failures.append(Failure(f"sub-{page.subject}", "", "report", message))
+            message, kind = in_words(event.error)
+        self.account.failures.append(Failure(f"sub-{page.subject}", "", "report", message, kind))
 
     def _results_of(self, event: Finished | Died) -> list[SessionResult]:
         if isinstance(event, Finished) and event.error is None:
             return event.result
         label = event.job.label
         if isinstance(event, Died):
-            message = _how_it_died(event.exit_code or 0)
+            message, kind = _how_it_died(event.exit_code or 0), ""
         else:
             log.debug("%s: %s", label, "".join(getattr(event.error, "__notes__", [])))
-            message = in_words(event.error)
+            message, kind = in_words(event.error)
         for one in labels_of(event.job):
             remove_leftovers(self.context.settings.output_dir, one)
         lost = sessions_of(event.job)
+        failures = {session.label: Failure(session.label, "", "", message, kind) for session in lost}
         for session in lost:
-            write_lost_session(session, message, self.context.settings, self.work)
-        return [SessionResult(one.label, failures=(Failure(one.label, "", "", message),)) for one in lost]
+            write_lost_session(session, failures[session.label], self.context.settings, self.work)
+        return [SessionResult(label, failures=(failure,)) for label, failure in failures.items()]
 
 
 def _how_it_died(code: int) -> str:
@@ -384,4 +385,4 @@ def _write_people(subjects: list[str], context: RunContext, locks: Locks, accoun
         with _root(settings.output_dir, locks):
             write_people(settings.bids_dir, settings.output_dir, subjects, key)
     except OSError as error:
-        account.failures.append(Failure("participants.tsv", "", "", in_words(error)))
+        account.failures.append(Failure("participants.tsv", "", "", *in_words(error)))

@@ -164,7 +164,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         write_errors(errors, failures, scratch.failures, session, context.settings, scratch.root)
         _close(session, plan, context, where, failures)
     except OSError as error:  # the disk is full by now, say: what is whole stays, and the reasons are told
-        failures["close"] = Failure(session.label, "", "table", in_words(error))
+        failures["close"] = Failure(session.label, "", "table", *in_words(error))
     return _result(session, plan, inputs, len(done), tuple(failures.values()))
 
 

@@ -356,11 +356,14 @@ def fails(*arguments, **words):
         import signal
         os.kill(os.getpid(), signal.SIGKILL)
     raise {kind}(f"cannot use {{secret}} of {{path}}\\n  {{secret}}: {{path}} '{{secret}}'")
+_HeaderError = __import__("nibabel").spatialimages.HeaderDataError
 module.{name} = fails
 """
 
 
-@pytest.mark.parametrize("kind", ["ValueError", "OSError", "MemoryError", "module.images.ImageError", "killed"])
+@pytest.mark.parametrize(
+    "kind", ["ValueError", "OSError", "MemoryError", "module.images.ImageError", "_HeaderError", "killed"]
+)
 def test_no_identifier_is_in_the_output_of_a_run_that_crashes(hospital: Hospital, kind: str, tmp_path: Path) -> None:
     secret = hospital.planted.text(f"message of a {kind}") if "Image" not in kind else "it"
     if kind == "module.images.ImageError":

@@ -155,13 +155,13 @@ def _failure_told(folder: Path, task: Task) -> Iterator[None]:
     import json
     import traceback
 
+    from bids_app.workflow.failures import foreign_kind
+
     try:
         yield
     except Exception as error:
-        message = str(error) or type(error).__name__
-        if not isinstance(error, images.ImageError | OSError) and type(error).__module__.split(".")[0] != "bids_app":
-            message = f"{type(error).__name__}: {message}"
-        content = {"task": task.name, "message": message, "traceback": traceback.format_exc()}
+        message, kind = str(error) or type(error).__name__, foreign_kind(error)
+        content = {"task": task.name, "message": message, "kind": kind, "traceback": traceback.format_exc()}
         name = task.name.replace("/", "--") + ".json"
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -154,3 +155,8 @@ def test_what_a_killed_run_left_of_a_table_is_removed(tmp_path: Path) -> None:
     half.write_text("half")
     write_people(source, output, ["01"], KEY)
     assert not half.exists()
+
+
+@pytest.mark.parametrize("date", ["1945-03-12T10:11:12", "20200131T101010", "1945-03-12T10:11:12.5Z", "acq_19450312"])
+def test_no_part_of_a_date_with_its_time_is_left(date: str) -> None:
+    assert not re.search(r"\d", safe_text(f"read of {date} failed"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import traceback
+import zlib
 from pathlib import Path
 
 import pytest
+from nibabel.spatialimages import HeaderDataError
 
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.writer import OutputError
 from bids_app.settings import Settings
 from bids_app.steps.images import ImageError
-from bids_app.workflow.failures import Failure, in_words, plainly, public, write_errors, write_lost_session
+from bids_app.workflow.failures import Failure, foreign_kind, in_words, plainly, write_errors, write_lost_session
 
 
 @pytest.mark.parametrize(
@@ -31,22 +34,36 @@ def test_what_to_do_where_memory_ran_out(message: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "written"),
+    ("error", "kind"),
     [
-        ("ValueError: Jane Doe", "ValueError (the run's own messages say more)"),
-        ("lib.odd.OddError: Jane", "lib.odd.OddError (the run's own messages say more)"),
-        ("rigid registration failed twice: no overlap", "rigid registration failed twice: no overlap"),
+        (ValueError("Jane Doe"), "ValueError"),
+        (HeaderDataError("Jane Doe"), "nibabel.spatialimages.HeaderDataError"),
+        (zlib.error("Jane Doe"), "zlib.error"),
+        (StopIteration("Jane Doe"), "StopIteration"),
+        (OSError("Jane Doe"), "OSError"),
+        (gzip.BadGzipFile("Jane Doe"), "gzip.BadGzipFile"),
+        (PermissionError(13, "Permission denied", "/data"), ""),
+        (ImageError("its affine is sheared"), ""),
+        (OutputError("a.json cannot be written"), ""),
     ],
 )
-def test_errors_of_libraries_are_written_by_type(message: str, written: str) -> None:
-    assert public(message) == written
+def test_errors_of_libraries_are_written_by_type(error: Exception, kind: str) -> None:
+    assert foreign_kind(error) == kind
+    message, found = in_words(error)
+    failure = Failure("sub-01", "", "bias", message, found)
+    assert ("Jane" in failure.message) == bool(kind)
+    assert "Jane" not in failure.public
+    assert failure.public == (f"{kind} (the run's own messages say more)" if kind else message)
 
 
 def test_errors_in_words() -> None:
-    assert in_words(OutputError("a.json cannot be written: No space left on device")).startswith("a.json cannot")
-    assert in_words(OSError(30, "Read-only file system")) == "Read-only file system"
-    assert in_words(ValueError("odd")) == "ValueError: odd"
-    assert in_words(MemoryError()).startswith("not enough memory")
+    said = "a.json cannot be written: No space left on device"
+    assert in_words(OutputError(said)) == (said, "")
+    assert in_words(OSError(30, "Read-only file system")) == ("Read-only file system", "")
+    assert in_words(ValueError("odd")) == ("ValueError: odd", "ValueError")
+    message, kind = in_words(MemoryError())
+    assert message.startswith("not enough memory")
+    assert kind == ""
 
 
 def test_errors_are_written_without_places_and_values(tmp_path: Path) -> None:
@@ -61,7 +78,7 @@ def test_errors_are_written_without_places_and_values(tmp_path: Path) -> None:
     try:
         raise ImageError(said)
     except ImageError as error:
-        content = {"task": "mask/sub-01_T1w", "message": str(error), "traceback": traceback.format_exc()}
+        content = {"task": "mask/sub-01_T1w", "message": str(error), "kind": "", "traceback": traceback.format_exc()}
         (folder / "a.json").write_text(json.dumps(content))
     failures = {"mask/sub-01_T1w": Failure("sub-01", "sub-01_T1w", "mask", content["message"])}
     errors = output / "logs" / "sub-01" / "errors.txt"
@@ -73,5 +90,5 @@ def test_errors_are_written_without_places_and_values(tmp_path: Path) -> None:
     assert "Doe Jane" not in text
     write_errors(errors, {}, folder, session, settings, work)
     assert not errors.exists()
-    write_lost_session(session, "its process was killed (signal 9)", settings, work)
+    write_lost_session(session, Failure("sub-01", "", "", "its process was killed (signal 9)"), settings, work)
     assert errors.read_text() == "sub-01: its process was killed (signal 9)\n"
