@@ -92,6 +92,19 @@ def read_image(path: Path, volumes: bool = False) -> Any:
     return image
 
 
+def read_to_the_end(path: Path) -> None:
+    """Read a gzip file to where its checksum stands.
+
+    Raises
+    ------
+    EOFError, gzip.BadGzipFile, zlib.error
+        It is not what was once written.
+    """
+    with gzip.open(path) as stream:
+        while stream.read(_BLOCK):
+            pass
+
+
 def _one_volume(image: Any) -> Any:
     """The volumes of a 4-D image as one: their mean, with whatever is not finite in any of them."""
     return image.__class__(np.asanyarray(image.dataobj).mean(axis=3, dtype=np.float32), image.affine, image.header)

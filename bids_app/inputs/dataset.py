@@ -20,6 +20,7 @@ from bids_app.exit_codes import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE
 from bids_app.inputs.acceptance import Rule
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.metadata import read_json_object
+from bids_app.inputs.places import is_folder
 from bids_app.inputs.series import Session, printable
 from bids_app.inputs.walker import Ignore, Walker, entries_of, is_place
 
@@ -75,7 +76,7 @@ def open_dataset(root: Path) -> Dataset:
         raise InputError(f"{root}: permission denied; let the user of this process read it", IO_ERROR) from None
     if any(one != printable(one) for one in (str(root.absolute()), str(root.resolve()))):
         raise InputError(f"{printable(str(root))}: its path holds bytes that are no text; rename the folder")
-    if not any(name.startswith("sub-") and (root / name).is_dir() for name in names):
+    if not any(name.startswith("sub-") and is_folder(root / name) for name in names):
         raise InputError(
             f"{root} has no sub- folder: it is not the root of a BIDS dataset, or holds no participant; "
             "give the folder that dataset_description.json lies in"

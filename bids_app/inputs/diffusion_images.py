@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.inputs.places import is_file
 from bids_app.inputs.series import Diffusion, Series
 from bids_app.steps.diffusion import apparent_diffusion, mean_b0, trace_image
 from bids_app.steps.images import ImageError, grid_affine, new_image, same_grid
@@ -97,11 +98,11 @@ def _array(image: Any) -> NDArray[np.float32]:
 def _table_of(path: Path, extension: str, root: Path, wanted: str) -> Path | None:
     """The gradient table beside an image, or, as BIDS has it inherit, `dwi.bval` of a folder above."""
     beside = path.with_name(path.name.removesuffix(extension) + wanted)
-    if beside.is_file():
+    if is_file(beside):
         return beside
     for folder in path.parents:
         for name in (f"dwi{wanted}", f"{path.name.split('_')[0]}_dwi{wanted}"):
-            if folder != path.parent and (folder / name).is_file():
+            if folder != path.parent and is_file(folder / name):
                 return folder / name
         if folder == root:
             break

@@ -11,8 +11,9 @@ from typing import Any
 
 import nibabel as nib
 
-from bids_app.inputs.content import file_sha256
+from bids_app.inputs.content import file_sha256, read_to_the_end
 from bids_app.inputs.diffusion_images import load_series
+from bids_app.inputs.places import is_file
 from bids_app.inputs.series import LesionMask, Series, Session
 from bids_app.steps.images import ImageError, grid_affine
 from bids_app.steps.lesions import on_grid, read_mask
@@ -23,6 +24,7 @@ __all__ = ["check_lesion", "file_sha256", "with_lesions"]
 #: `sub-01_label-lesion_mask`, `sub-01_acq-b1000_label-lesion_roi`, `sub-01_label-lesion_desc-FLAIR_mask`,
 #: `sub-01_desc-lesion_mask`, `sub-01_msk` (of a challenge for stroke) and `sub-01_lesion`.
 _NAME = re.compile(r"sub-[A-Za-z0-9+]+(_[A-Za-z0-9]+(-[A-Za-z0-9+]+)?)*?_(mask|roi|msk|lesion)\.nii(\.gz)?")
+_ENTITIES = re.compile(r"sub-[A-Za-z0-9+]+(_[a-z]+-[A-Za-z0-9+]+)*_[A-Za-z]+\.nii(\.gz)?")
 _SAYS_LESION = re.compile(r"(label|desc|acq|seg)-[A-Za-z0-9]*(lesion|infarct|stroke)[A-Za-z0-9]*", re.I)
 _LESION_SUFFIXES = ("msk", "lesion")
 _OTHER_SPACE = re.compile(r"_space-(?!orig|native|individual)", re.I)
@@ -38,26 +40,33 @@ def with_lesions(session: Session, root: Path, folder: Path | None) -> Session:
     places = [(root, path) for path in _in_session(session, root)]
     places += [(folder, path) for path in _given(folder, session.subject, session.session)] if folder else []
     lesions = []
-    for base, path in places:
+    for number, (base, path) in enumerate(places, start=1):
         series = _drawn_on(path, session.series)
         if series is not None:
-            relative = path.relative_to(base).as_posix()
-            lesions.append(LesionMask(path, relative if base == root else f"lesions:{relative}", series.name))
-    used = {lesion.relative for lesion in lesions}
-    rejected = tuple(one for one in session.rejected if one.relative not in used)
+            # what says more than entities do can say who it is, and stays here
+            told = base == root and _is_bids(path.name)
+            relative = path.relative_to(base).as_posix() if told else f"lesion:{number}"
+            lesions.append(LesionMask(path, relative, series.name))
+    used = {lesion.path for lesion in lesions}
+    rejected = tuple(one for one in session.rejected if root / one.relative not in used)
     return replace(session, lesions=tuple(lesions), rejected=rejected)
 
 
 def check_lesion(lesion: LesionMask, series: Series) -> str | None:
     """Why a lesion mask cannot be used for its series, in words; None where it can. An empty one can: no lesion."""
-    name = Path(lesion.relative.removeprefix("lesions:")).name
+    name = f"lesion mask {lesion.path.name}" if _is_bids(lesion.path.name) else "lesion mask"
     try:
         image: Any = nib.load(lesion.path)
-        on_grid(read_mask(image), _grid_of(series))
+        mask = read_mask(image)
+        if lesion.path.name.endswith(".gz"):
+            read_to_the_end(lesion.path)
+        on_grid(mask, _grid_of(series))
     except ImageError as error:
-        return f"the lesion mask {name} cannot be used: {error}"
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
-        return f"the lesion mask {name} cannot be read as an image; copy or convert it again"
+        return f"the {name} cannot be used: {error}"
+    except MemoryError:
+        raise
+    except Exception:  # whatever nibabel raises for a file that it cannot make sense of
+        return f"the {name} cannot be read as an image; copy or convert it again"
     return None
 
 
@@ -71,7 +80,7 @@ def _in_session(session: Session, root: Path) -> Iterator[Path]:
     """Masks beside the images: the session's files that were refused, so that what is ignored stays so."""
     for one in session.rejected:
         path = root / one.relative
-        if is_lesion_name(path.name) and path.is_file():
+        if is_lesion_name(path.name) and is_file(path):
             yield path
 
 
@@ -89,6 +98,11 @@ def _listed(folder: Path) -> dict[str, tuple[Path, ...]]:
         if _is_lesion_in_folder(path.name):
             result.setdefault(path.name.split("_")[0].removeprefix("sub-"), []).append(path)
     return {subject: tuple(paths) for subject, paths in result.items()}
+
+
+def _is_bids(name: str) -> bool:
+    """Whether a name is made of entities and a suffix alone."""
+    return _ENTITIES.fullmatch(name) is not None
 
 
 def is_lesion_name(name: str) -> bool:
@@ -147,6 +161,6 @@ def _on_grid_of(path: Path, series: Series) -> bool:
     try:
         mask: Any = nib.load(path)
         affine, other = grid_affine(mask), _grid_of(series)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
+    except Exception:  # whatever nibabel raises for a file that it cannot make sense of: reading it tells what it is
         return False
     return tuple(mask.shape[:3]) == other.shape and bool(abs(affine - other.affine).max() < 0.01)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bids_app.inputs.places import is_there
 from bids_app.inputs.series import BadNameError, ParsedName, parse_entities
 
 #: A sidecar is a few kilobytes; a larger file is something else.
@@ -60,7 +61,7 @@ def read_json_object(path: Path) -> tuple[dict[str, Any], str | None]:
             value = _loads(raw.decode("latin-1"))
             warning = "it is not in UTF-8; read as Latin-1"
     except OSError as error:
-        if path.is_symlink() and not path.exists():
+        if path.is_symlink() and not is_there(path):
             return {}, "it is a link to content that is not here; fetch it with datalad get (or git annex get)"
         return {}, f"it cannot be read: {error.strerror or error}"
     except json.JSONDecodeError as error:

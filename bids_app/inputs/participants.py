@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of the dataset by the names of its columns, in small letters; none where there is no table.
+
+    BIDS knows no quoting: a cell ends at the next tab, and a quotation mark in one row is no matter of the next ones.
+    Marks around a whole cell, as spreadsheets write them, are taken off.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return []
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = re.split(r"\r\n|\r|\n", raw.decode(encoding, errors="replace"))
+    columns = [name.lower() for name in _cells(lines[0])]
+    return [dict(zip(columns, _cells(line), strict=False)) for line in lines[1:] if line.strip()]
+
+
+def _cells(line: str) -> list[str]:
+    cells = (cell.strip() for cell in line.split("\t"))
+    return [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
+
+
+def participant_rows(root: Path) -> dict[str, dict[str, str]]:
+    """The rows of participants.tsv by the label, which the table may have with or without `sub-`; the first counts."""
+    found: dict[str, dict[str, str]] = {}
+    for row in table_rows(root / "participants.tsv"):
+        found.setdefault(row.get("participant_id", "").removeprefix("sub-"), row)
+    return found
+
+
 def ages(root: Path) -> dict[tuple[str, str | None], float]:
     """Age in years by (subject, None), from the column `age` of participants.tsv; unreadable values are left out."""
-    found: dict[tuple[str, str | None], float] = {}
-    path = root / "participants.tsv"
-    try:
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                match = _NUMBER.match((row.get("age") or "").strip())  # "89+" is 89
-                if match:
-                    found[(row.get("participant_id") or "").removeprefix("sub-"), None] = float(match.group())
-    except (OSError, csv.Error):
-        pass
-    return found
+    numbers = {label: _NUMBER.match(row.get("age", "")) for label, row in participant_rows(root).items()}
+    return {(label, None): float(number.group()) for label, number in numbers.items() if number}  # "89+" is 89

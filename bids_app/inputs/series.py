@@ -170,7 +170,7 @@ class LesionMask:
     Attributes
     ----------
     relative
-        Below the dataset's root, or `lesions:` and below the folder that was given.
+        Below the dataset's root, or `lesion:` and a number where it lies elsewhere or its name says more than entities.
     series
         Name of the series.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from bids_app.inputs.lesions import with_lesions
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
 from bids_app.inputs.misplaced import misplaced_images, subdatasets
 from bids_app.inputs.participants import ages
+from bids_app.inputs.places import is_there
 from bids_app.inputs.series import (
     LEFT_OUT_BY_FILTER,
     BadNameError,
@@ -75,7 +77,7 @@ def _is_pattern(line: str) -> bool:
 
     try:
         GitIgnoreSpec.from_lines((line,))
-    except ValueError:
+    except (ValueError, re.error):
         return False
     return True
 
@@ -117,7 +119,7 @@ class Walker:
                 for entry in entries_of(folder)
                 if entry.name.startswith("ses-") and is_place(entry)
             )
-            if not folder.exists():
+            if not is_there(folder):
                 raise InputError(_BROKEN_LINK)
         except InputError as error:
             yield Session(printable(subject), None, (), (self._unreadable(folder, error),))
@@ -146,7 +148,7 @@ class Walker:
             folder = folder / f"ses-{session}"
             try:
                 levels = [*levels, self._sidecars(folder)]
-                if not folder.exists():
+                if not is_there(folder):
                     raise InputError(_BROKEN_LINK)
             except InputError as error:
                 yield self._unreadable(folder, error)
@@ -264,16 +266,21 @@ def _one_of_a_name(series: Sequence[Series]) -> list[Series]:
     What is made of a series is named after it alone, so that two would write the same files. A series of such a name
     that the filter left out is rejected for its name, too: it cannot stand beside the other one either.
     """
-    first: dict[str, Series] = {}
+    first: dict[object, Series] = {}
     for one in series:
         if one.accepted:
-            first.setdefault(one.name, one)
+            first.setdefault(_written_as(one), one)
     return [
-        replace(one, rejection=f"the same name as {first[one.name].relative}; rename one of them")
-        if (one.accepted or one.filtered) and first.get(one.name, one) is not one
+        replace(one, rejection=f"the same name as {first[_written_as(one)].relative}; rename one of them")
+        if (one.accepted or one.filtered) and first.get(_written_as(one), one) is not one
         else one
         for one in series
     ]
+
+
+def _written_as(one: Series) -> object:
+    """What the files that are made of a series are named after: the order of entities in its own name is no matter."""
+    return one.name if one.title or not one.entities else (frozenset(one.entities), one.suffix)
 
 
 def _is_image(name: str) -> bool:
@@ -291,7 +298,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 def is_place(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or a link that should lead to one and leads nowhere."""
-    return is_folder(entry) or (entry.is_symlink() and not Path(entry.path).exists())
+    return is_folder(entry) or (entry.is_symlink() and not is_there(Path(entry.path)))
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -163,6 +164,7 @@ def remove_outdated(
     reference: str,
     set_aside: frozenset[str] = frozenset(),
     known: Manifest | None = None,
+    lesions: frozenset[str] | None = None,
 ) -> list[str]:
     """Forget, and remove the files of, every finished task that stands on something that is no longer so.
 
@@ -178,6 +180,8 @@ def remove_outdated(
     set_aside
         Series that are in the dataset and that this run was told to leave out: what stands on one of them as the
         reference is kept.
+    lesions
+        Series on which a lesion mask was drawn: that of another one is not one any more; None where all are kept.
     known
         The manifest, where it was read just now: nothing is locked and read again where nothing is outdated.
 
@@ -187,11 +191,14 @@ def remove_outdated(
     """
     of_subject = path.parents[1] if path.parent.name.startswith("ses-") else path.parent
     individual = individual_key(read_manifest(of_subject / "individual" / "manifest.json"))
-    if known is not None and len(_standing(known, series, reference, set_aside, individual)) == len(known.tasks):
+    standing = partial(
+        _standing, series=series, reference=reference, set_aside=set_aside, individual=individual, lesions=lesions
+    )
+    if known is not None and len(standing(known)) == len(known.tasks):
         return []
     with _locked(path):
         manifest = read_manifest(path)
-        kept = _standing(manifest, series, reference, set_aside, individual)
+        kept = standing(manifest)
         removed = sorted(set(manifest.tasks) - set(kept))
         if removed:
             still = {file.path for task in kept.values() for file in task.files}
@@ -202,10 +209,17 @@ def remove_outdated(
 
 
 def _standing(
-    manifest: Manifest, series: frozenset[str], reference: str, set_aside: frozenset[str], individual: str
+    manifest: Manifest,
+    series: frozenset[str],
+    reference: str,
+    set_aside: frozenset[str],
+    individual: str,
+    lesions: frozenset[str] | None,
 ) -> Mapping[str, TaskRecord]:
     """The tasks of which all that they stand on is still so."""
-    kept = {name: task for name, task in manifest.tasks.items() if name.split("/")[1] in series}
+    kept = {name: task for name, task in manifest.tasks.items() if _of(name)[1] in series}
+    if lesions is not None:
+        kept = {name: task for name, task in kept.items() if _of(name)[0] != "lesion" or _of(name)[1] in lesions}
     while True:
         keys = {"individual": individual, **{name: task.key for name, task in kept.items()}}
         keys |= {f"raw:{name}": entry.sha256 for name, entry in manifest.inputs.items()}
@@ -220,6 +234,12 @@ def _standing(
         if len(valid) == len(kept):
             return kept
         kept = valid
+
+
+def _of(task: str) -> tuple[str, str]:
+    """Step and series of a task."""
+    step, series, *_ = task.split("/")
+    return step, series
 
 
 def stamp_of(path: Path, sha256: str) -> str:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from bids_app.inputs.participants import participant_rows, table_rows
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
 from bids_app.outputs.manifest import record_table
@@ -58,11 +59,11 @@ def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes
 
 
 def _participants(source: Path, output: Path) -> None:
-    raw = {row.get("participant_id", ""): row for row in _rows(source / "participants.tsv")}
+    raw = participant_rows(source)
     rows = []
     for folder in sorted(output.glob("sub-*")):
         if folder.is_dir():
-            entry = raw.get(folder.name, {})
+            entry = raw.get(folder.name.removeprefix("sub-"), {})
             age = capped_age(entry.get("age", "")) or _MISSING
             sex = _SEXES.get(entry.get("sex", "").strip().lower(), _MISSING)
             rows.append({"participant_id": folder.name, "age": age, "sex": sex})
@@ -84,7 +85,7 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
     # else it is the manifest of a session, too, and of its lock
     if not any((output / f"sub-{subject}" / name).is_dir() for name in FOLDERS):
         sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
-    raw = {row.get("session_id", ""): row for row in _rows(folder / f"sub-{subject}_sessions.tsv")}
+    raw = {row.get("session_id", ""): row for row in table_rows(folder / f"sub-{subject}_sessions.tsv")}
     rows = []
     for session in sorted(path.name for path in (output / f"sub-{subject}").glob("ses-*") if path.is_dir()):
         entry = raw.get(session, {})
@@ -108,7 +109,7 @@ def visit_times(source: Path, subject: str, session: str | None) -> list[str]:
     if session is None:
         return _acquisition_times(source / f"sub-{subject}", f"sub-{subject}", {})
     folder = source / f"sub-{subject}"
-    rows = _rows(folder / f"sub-{subject}_sessions.tsv")
+    rows = table_rows(folder / f"sub-{subject}_sessions.tsv")
     entry = next((row for row in rows if row.get("session_id") == f"ses-{session}"), {})
     return _acquisition_times(folder / f"ses-{session}", f"sub-{subject}_ses-{session}", entry)
 
@@ -118,24 +119,12 @@ def _acquisition_times(folder: Path, stem: str, entry: Mapping[str, str]) -> lis
     time = entry.get("acq_time", "")
     if shifted(time, timedelta()) is not None:
         return [time]
-    return [row.get("acq_time", "") for row in _rows(folder / f"{stem}_scans.tsv")]
+    return [row.get("acq_time", "") for row in table_rows(folder / f"{stem}_scans.tsv")]
 
 
 def _filled(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[str]:
     """The columns in which a row has a value."""
     return [column for column in columns if any(row[column] != _MISSING for row in rows)]
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table of the dataset; none where it is not there or no table."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            found = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, csv.Error):
-        return []
-    return [
-        {name: text for name, text in row.items() if isinstance(name, str) and isinstance(text, str)} for row in found
-    ]
 
 
 def _tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -153,6 +142,5 @@ def _table(output: Path, name: str, content: bytes, logs: str = "logs") -> None:
 
 def _remove(output: Path, name: str, logs: str = "logs") -> None:
     """Remove what an earlier run wrote and the dataset has nothing for any more."""
-    if (output / name).exists():
-        (output / name).unlink()
-        record_table(output / logs / "manifest.json", name, None)
+    (output / name).unlink(missing_ok=True)
+    record_table(output / logs / "manifest.json", name, None)  # also of one that was removed and not yet recorded

@@ -171,7 +171,7 @@ def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunCont
     for series in plan.session.rejected:
         yield f"  rejected   {series.relative}{f' as {series.name}' if series.title else ''}: {series.rejection}"
     for lesion in plan.session.lesions:
-        yield f"  lesion     {lesion.relative}: drawn on {lesion.series}"
+        yield f"  lesion     {lesion.path.name}: drawn on {lesion.series}"
 
 
 def _tell_total(totals: Totals, context: RunContext, model: CostModel, console: Console) -> None:

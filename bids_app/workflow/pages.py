@@ -94,9 +94,13 @@ class Pages:
 
     def _takes(self, page: Page, patience_s: float) -> bool:
         """Whether this run has the lock of a page now."""
-        if self.locks.wait(page.label, patience_s) is not None:
+        try:
+            if self.locks.wait(page.label, patience_s) is not None:
+                return False
+            sweep_root(self.context.settings.output_dir, (page.label,))
+        except OSError as error:  # a full disk: the page is due in the next run
+            log.warning("the page of %s is not written: %s", page.label, error.strerror or error)
             return False
-        sweep_root(self.context.settings.output_dir, (page.label,))
         self.given.add(page.label)
         return True
 

@@ -102,12 +102,13 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                 run.all(pages.rest(_PATIENCE_S))
                 _write_people(subjects, context, locks, account, key)
         except (KeyboardInterrupt, Terminated) as stop:
-            for label in account.running:  # their workers are gone
-                remove_leftovers(settings.output_dir, label)
-            sweep_root(settings.output_dir, pages.given)
             told = "What is written is whole; the same command goes on from there."
             console.print(f"Stopped. {not_done(account, subjects, settings)} {told}", soft_wrap=True, markup=False)
             return TRY_AGAIN if isinstance(stop, Terminated) else INTERRUPTED
+        finally:
+            for label in account.running:  # whatever ended the run: their workers are gone
+                remove_leftovers(settings.output_dir, label)
+            sweep_root(settings.output_dir, pages.given)
     if profile is not None:
         profile.tell(console)
     return closing(account, subjects, settings, console)

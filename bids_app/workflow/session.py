@@ -178,10 +178,13 @@ def _close(
 ) -> None:
     """Remove what is outdated, and write the tables; `known` is the manifest where it was read just now."""
     output = context.settings.output_dir
-    if plan.reference is not None:
+    problems = any(one.problem for one in (known or read_manifest(where)).inputs.values())
+    if plan.reference is not None or not (problems or any(series.unreadable for series in session.rejected)):
         names = frozenset(series.name for series in (*session.series, *session.rejected))
         aside = frozenset(series.name for series in session.rejected if not series.unreadable)
-        if remove_outdated(output, where, names, plan.reference.series.name, aside, known):
+        reference = plan.reference.series.name if plan.reference else ""
+        lesions = frozenset(lesion.series for lesion in session.lesions) | aside
+        if remove_outdated(output, where, names, reference, aside, known, lesions):
             known = None
     manifest, messages = known or read_manifest(where), messages_by_series(failures)
     name, content = write_series_table(plan.session, plan.reference, manifest, messages, output)
@@ -211,12 +214,19 @@ def _result(
 
 
 def _inputs_set_aside(session: Session, known: Mapping[str, InputRecord]) -> dict[str, InputRecord]:
-    """What is known of the files that this run was told to leave out: their outputs stay valid."""
+    """What is known of the files that this run was told to leave out: their outputs stay valid while they do."""
     return {
-        series.relative: known[series.relative]
+        series.relative: record
         for series in session.rejected
-        if not series.unreadable and series.relative in known
+        if not series.unreadable and (record := known.get(series.relative)) and _is_unchanged(series.path, record)
     }
+
+
+def _is_unchanged(path: Path, record: InputRecord) -> bool:
+    try:
+        return record.stamp == stamp_of(path, record.sha256)
+    except OSError:
+        return True  # it cannot be looked at now: what is known of it stands
 
 
 def inspect_inputs(session: Session, known: Mapping[str, InputRecord]) -> dict[str, InputRecord]:

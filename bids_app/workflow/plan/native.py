@@ -87,7 +87,7 @@ def lesion(ledger: Ledger, series: Series) -> None:
     if not drawn:
         return
     made = target("lesion_mask", series)
-    sources = [f"bids:raw:{lesion.relative}" for lesion in drawn if not lesion.relative.startswith("lesions:")]
+    sources = [f"bids:raw:{lesion.relative}" for lesion in drawn if not lesion.relative.startswith("lesion:")]
     made = replace(made, sidecar={**made.sidecar, "Sources": [*made.sidecar["Sources"], *sources]})
     contents = {f"raw:{lesion.relative}": ledger.inputs[lesion.relative].sha256 for lesion in drawn}
     given = {"masks": tuple(str(lesion.path) for lesion in drawn)}

@@ -73,9 +73,7 @@ def test_masks_of_a_folder_are_found_by_participant(tmp_path: Path) -> None:
         "sub-02_label-lesion_mask.nii.gz": Mask(),
     }
     session = _walk(tmp_path, BOTH, given)
-    assert [(lesion.relative, lesion.series) for lesion in session.lesions] == [
-        ("lesions:sub-01/ses-1/sub-01_msk.nii.gz", "sub-01_trace")
-    ]
+    assert [(lesion.relative, lesion.series) for lesion in session.lesions] == [("lesion:1", "sub-01_trace")]
 
 
 @pytest.mark.parametrize(
