@@ -91,6 +91,10 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
             record = manifest.inputs.get(relative)
             if record is None or record.problem or record.stamp != stamp_of(path, record.sha256):
                 return None
+        aside = _inputs_set_aside(session, manifest.inputs)
+        refused = {series.relative for series in session.rejected if not series.unreadable}
+        if refused & set(manifest.inputs) - set(aside):  # another image took the place of one that was processed
+            return None
         plan = plan_session(session, manifest.inputs, manifest, context)
     except (OSError, InputError):
         return None

@@ -380,3 +380,31 @@ def test_real_heads(shared: Path) -> None:
         "sub-xa30": (["run-1_T1w", "run-2_T1w", "ADC", "S0map", "trace"], "run-1_T1w"),
     }
     assert sorted(sessions["sub-xa30"][1]) == ["FA.nii.gz", "trace.nii.gz"]  # the latter's ADC wants a b-value
+
+
+def test_two_orders_of_the_same_entities_are_one_name(tmp_path: Path) -> None:
+    """Both would be written under the one order that BIDS has."""
+    names = ("sub-01_acq-x_run-1_T1w", "sub-01_run-1_acq-x_T1w")
+    write_tree(tmp_path, {f"sub-01/anat/{name}.nii.gz": Nifti() for name in names})
+    (session,) = walk(open_dataset(tmp_path), Selection())
+    assert [one.relative for one in session.series] == ["sub-01/anat/sub-01_acq-x_run-1_T1w.nii.gz"]
+    assert "the same name as" in str(session.rejected[0].rejection)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {".bidsignore": "[z-a]\n[+-*]\n*_FLAIR.nii.gz\n"},
+        {"sub-02/anat/sub-02_T1w.json": Link("x" * 300)},
+        {"participants.tsv": Link("x" * 300)},
+        {"sub-03": Link("x" * 300)},
+        {"sub-02/ses-1": Link("x" * 300)},
+        {"sub-02/anat/sub-02_label-lesion_mask.nii.gz": Link("x" * 300)},
+        {".gitmodules": Link("x" * 300)},
+        {".bidsignore": Link("x" * 300)},
+    ],
+)
+def test_an_odd_link_or_line_costs_the_others_nothing(tmp_path: Path, odd: dict[str, Any]) -> None:
+    write_tree(tmp_path, {**T1W, "sub-02/anat/sub-02_T1w.nii.gz": Nifti(), **odd})
+    sessions = list(walk(open_dataset(tmp_path), Selection(acceptance="mr-rate", b_value=1000.0)))
+    assert {one.subject for one in sessions} >= {"01", "02"}

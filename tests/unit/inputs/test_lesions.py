@@ -8,7 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from trees import Nifti, oriented, write_tree
+from trees import Nifti, oriented, packed, write_tree
 
 from bids_app.inputs.dataset import Selection, open_dataset, walk
 from bids_app.inputs.lesions import check_lesion, is_lesion_name
@@ -109,3 +109,26 @@ def test_what_is_wrong_with_a_mask(tmp_path: Path, mask: Any, reason: str | None
     found = check_lesion(lesion, series)
     assert (found is None) == (reason is None)
     assert (reason or "") in (found or "")
+
+
+def _header(at: int, value: bytes) -> bytes:
+    content = bytearray(Mask().image().to_bytes())
+    content[at : at + len(value)] = value
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        packed(_header(70, (9999).to_bytes(2, "little"))),  # data type
+        packed(_header(40, (9).to_bytes(2, "little"))),  # dimensions
+        packed(_header(108, b"\x00\x00\xa0\xc1")),  # the voxels begin at -20
+        packed(_header(0, b""))[:-20] + b"\x11" * 20,
+        packed(_header(0, b""))[:-8] + b"\x00" * 8,  # another checksum
+    ],
+)
+def test_a_broken_mask_is_told_and_ends_nothing(tmp_path: Path, content: bytes) -> None:
+    session = _walk(tmp_path, {**BOTH, "sub-01/dwi/sub-01_label-lesion_mask.nii.gz": content})
+    (lesion,) = session.lesions
+    (series,) = [one for one in session.series if one.name == lesion.series]
+    assert "cannot be read" in str(check_lesion(lesion, series))

@@ -1,0 +1,102 @@
+"""What an output has of images that the dataset no longer has, or has otherwise: real runs of trivial steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from trees import Nifti, write_tree
+
+from bids_app.cli.main import run
+
+TESTS = Path(__file__).parents[2]
+WORDS = ("--nprocs", "1", "--brain-extraction", "template", "--steps", "mask", "deface", "lesion", "bias", "coregister")
+T1W, FLAIR = "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_FLAIR.nii.gz"
+LESION = "sub-01/anat/sub-01_label-lesion_mask.nii.gz"
+
+
+def _run(root: Path, output: Path, *words: str) -> int:
+    code = "import sys, os, trivial_steps; trivial_steps.take_over(); from bids_app.cli.main import run; "
+    code += "sys.exit(run(sys.argv[1:], os.environ))"
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code, str(root), str(output), "participant", *WORDS, *words]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False).returncode
+
+
+def _of(output: Path, word: str) -> list[str]:
+    return sorted(path.name for path in output.glob(f"sub-*/**/*{word}*"))
+
+
+def _tree(root: Path, *names: str) -> Path:
+    images: dict[str, Any] = {name: Nifti(fill=1) if "mask" in name else Nifti() for name in names}
+    return write_tree(root, images)
+
+
+def test_a_lesion_that_is_drawn_on_another_series_now_is_not_counted_twice(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W, LESION), tmp_path / "out"
+    assert _run(root, output) == 0
+    assert _of(output, "label-lesion_desc-T1w")
+    _tree(root, FLAIR)  # on the same grid: a lesion is likelier to be drawn on it
+    assert _run(root, output) == 0
+    assert _of(output, "label-lesion_desc-FLAIR")
+    assert not _of(output, "label-lesion_desc-T1w")
+
+
+def test_what_was_made_of_an_image_goes_when_a_refused_one_takes_its_place(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W, FLAIR), tmp_path / "out"
+    assert _run(root, output) == 0
+    Nifti(shape=(32, 32, 3)).write(root / FLAIR)
+    assert _run(root, output) == 0
+    assert not _of(output, "FLAIR.nii.gz")
+    assert _of(output, "T1w.nii.gz")
+    Nifti(shape=(32, 32, 3)).write(root / T1W)  # the last one
+    _run(root, output)
+    assert not _of(output, "T1w.nii.gz")
+
+
+def test_what_cannot_be_read_now_keeps_what_was_made_of_it(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W), tmp_path / "out"
+    assert _run(root, output) == 0
+    made = _of(output, "T1w.nii.gz")
+    (root / T1W).unlink()
+    (root / T1W).symlink_to("not-fetched")
+    assert _run(root, output) == 1
+    assert _of(output, "T1w.nii.gz") == made
+
+
+def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
+    names = [f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz" for n in range(1, 4)]
+    root, output = _tree(tmp_path / "data", *names), tmp_path / "out"
+    (root / names[0]).write_bytes((root / names[0]).read_bytes()[:-40])  # ends early
+    assert _run(root, output, "--stop-on-first-crash", "--nprocs", "2") == 1
+    assert not [path for path in output.rglob("*") if ".partial" in path.name]
+    assert run(["verify", str(output)], os.environ) == 0
+
+
+def test_a_lesion_masks_own_name_stays_where_it_is(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "data", T1W, "sub-01/anat/sub-01_JohnDoe19450312_lesion.nii.gz")
+    (root / "sub-01/anat/sub-01_MaryRoe_msk.nii.gz").write_bytes(b"none")
+    given = write_tree(tmp_path / "given", {"Smith_John/sub-01_label-lesion_desc-T1w_mask.nii.gz": Nifti(fill=1)})
+    output = tmp_path / "out"
+    _run(root, output, "--lesions", str(given))
+    written = {path: path.read_bytes() + str(path.relative_to(output)).encode() for path in output.rglob("*.*")
+               if path.is_file()}  # fmt: skip
+    for name in (b"JohnDoe", b"MaryRoe", b"Smith", b"19450312"):
+        assert [path for path, content in written.items() if name in content] == []
+
+
+def test_quotes_in_a_table_of_participants_concern_their_own_rows(tmp_path: Path) -> None:
+    names = [f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz" for n in range(1, 4)]
+    root, output = _tree(tmp_path / "data", *names), tmp_path / "out"
+    table = 'participant_id\tnote\tAge\tsex\nsub-01\t"left\t30\tM\n02\tb\t40\tF\nsub-03\tc"\t"10"\tF\n'
+    (root / "participants.tsv").write_text(table, encoding="utf-16")
+    assert _run(root, output) == 0
+    with (output / "participants.tsv").open(encoding="utf-8") as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file, delimiter="\t")]
+    assert rows == [("sub-01", "30", "M"), ("sub-02", "40", "F"), ("sub-03", "10", "F")]
+    assert json.loads((output / "participants.json").read_text())["age"]
