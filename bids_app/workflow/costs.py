@@ -1,7 +1,7 @@
 """What a step costs in seconds and memory, as a function of voxels: the model that dry runs and plans stand on.
 
 Each cost is a constant and a rate, `fixed + rate * megavoxels`, where the voxels are those of the grid that the step
-works on (`task_megavoxels`). What ships are constants, medians of 23 series on two busy cores; `bids_app calibrate`
+works on (`task_megavoxels`). What ships was measured on one machine, mostly by `bids_app calibrate`, which
 writes the model of a machine to `BIDS_APP_HOME/costs.json`, where dry runs find it.
 """
 
