@@ -42,7 +42,7 @@ _TARGET = 0.02
 #: What is looked at: method and structure of the volumes' table, both sides together.
 _STRUCTURES = (
     ("mask", "intracranial"), ("mask", "brain"), ("tissue", "GM"), ("tissue", "WM"), ("tissue", "CSF"),
-    ("synth", "lateral ventricle"), ("synth", "white matter"), ("synth", "cortex"), ("synth", "deep grey matter"),
+    ("tissue", "lateral ventricle"), ("synth", "lateral ventricle"), ("synth", "white matter"), ("synth", "cortex"), ("synth", "deep grey matter"),
     ("synth", "cerebellum"), ("synth", "brain stem"),
 )  # fmt: skip
 _GREY = ("gm", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "ventral", "cerebellum gm")
@@ -74,7 +74,7 @@ def true_volumes(source: LabelMap) -> dict[tuple[str, str], float]:
     for name, members in (("GM", _GREY), ("WM", _WHITE), ("CSF", _FLUID)):
         found["tissue", name] = (np.isin(tissue, [TISSUES.index(each) for each in members]) & inside).sum()
     for method, structure in _STRUCTURES:
-        if method == "synth":
+        if structure not in ("intracranial", "brain", "GM", "WM", "CSF"):
             parts = [index for index, name in enumerate(CLASSES) if name.endswith(structure)]
             found[method, structure] = np.isin(classes, parts).sum()
     return {name: float(count) / 1000 for name, count in found.items()}

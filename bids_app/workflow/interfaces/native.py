@@ -15,7 +15,7 @@ from bids_app.outputs.manifest import TaskRecord, manifest_path, record_task
 from bids_app.steps import images
 from bids_app.steps.images import Image
 from bids_app.workflow.context import RunContext
-from bids_app.workflow.interfaces.base import LesionInputSpec, StepInputSpec, StepInterface, conformed_mask
+from bids_app.workflow.interfaces.base import LesionInputSpec, StepInputSpec, StepInterface, conformed_mask, stored
 
 if TYPE_CHECKING:
     from bids_app.steps.face_check import FaceCheck
@@ -159,19 +159,33 @@ class Bias(StepInterface):
 
 
 class SegmentInputSpec(StepInputSpec):
-    """The segmentation reads the raw image alone."""
+    """The segmentation reads the raw image alone, and the way to the template of a participant's sessions."""
+
+    template = File(exists=True)
+    to_template = File(exists=True)
 
 
 class Segment(StepInterface):
-    """Tissue classes and intracranial mask of a series, in its native space."""
+    """Tissue classes and intracranial mask of a series, in its native space.
+
+    With a within-subject template the image is looked at in the template's pose, on its grid, and volumes are counted
+    there: in another pose the network and thick slices find another volume of the same head.
+    """
 
     input_spec = SegmentInputSpec
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         from bids_app.steps.brain_mask.synth import classes_table, synth_segmentation
+        from bids_app.steps.registration import read_transform
+        from bids_app.steps.resampling import Grid, resample, resample_labels, resample_mask
 
-        raw = self.raw()
-        found = synth_segmentation(images.conform(raw), threads=self.context.settings.omp_nthreads)
+        raw, threads = self.raw(), self.context.settings.omp_nthreads
+        image = images.conform(raw)
+        native, way = Grid.of(image), None
+        if isinstance(self.inputs.template, str):
+            way = read_transform(Path(self.inputs.to_template))
+            image = resample(image, Grid.of(stored(self.inputs.template)), [way], threads=threads)
+        found = synth_segmentation(image, threads=threads)
         counts = np.bincount(images.array_of(found.labels).astype(int).ravel(), minlength=len(classes_table()))
         volume = {
             name.replace(" ", "_"): round(float(counts[index]) * images.voxel_ml(found.labels), 2)
@@ -180,13 +194,17 @@ class Segment(StepInterface):
         inside = _volume_ml(found.intracranial)
         rows = ["index\tname", *(f"{index}\t{name}" for index, name in classes_table())]
         said = self.said("synth")
+        labels, skull = found.labels, found.intracranial
+        if way is not None:
+            back = [way.GetInverse()]
+            labels, skull = resample_labels(labels, native, back), resample_mask(skull, native, back)
         made = {
-            "segmentation": (images.on_raw_grid(found.labels, raw), said),
+            "segmentation": (images.on_raw_grid(labels, raw), said),
             "segmentation_table": (("\n".join(rows) + "\n").encode(), {}),
         }
         if "intracranial_mask" in self.task.targets:
             told = {**said, "VolumeMilliliters": inside}
-            made["intracranial_mask"] = (images.on_raw_grid(found.intracranial, raw), told)
+            made["intracranial_mask"] = (images.on_raw_grid(skull, raw), told)
         return made, {"intracranial_ml": inside, "tissue_ml": volume}
 
 

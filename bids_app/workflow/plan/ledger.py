@@ -113,12 +113,20 @@ class Ledger:
                 files["to_reference"] = self.file("coregister", lead, "to_reference")
         if space.kind != "native" and self.settings.deface:
             files["face_mask"] = self.file("deface", series, "face_mask")
-        if space.kind == "reference" and self.individual is not None and self.to_template is not None:
-            files["template"] = FileInput(INDIVIDUAL, "image", self.individual.image)
-            files["to_template"] = FileInput(INDIVIDUAL, "to_template", self.to_template)
+        if space.kind == "reference":
+            files.update(self.template())
         if space.kind == "atlas":
             files["to_atlas"] = self.file("atlas", self.reference, "to_atlas", space)
         return files
+
+    def template(self) -> dict[str, FileInput]:
+        """The within-subject template and the reference's way to it; nothing where the session is part of none."""
+        if self.individual is None or self.to_template is None:
+            return {}
+        return {
+            "template": FileInput(INDIVIDUAL, "image", self.individual.image),
+            "to_template": FileInput(INDIVIDUAL, "to_template", self.to_template),
+        }
 
     def lead(self, series: Series) -> Series:
         """The series whose transforms hold for this one: the leader of its diffusion group, else itself."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bids_app.inputs.series import Series
-from bids_app.outputs.tree import NATIVE, product_uri, raw_uris, target
+from bids_app.outputs.tree import NATIVE, output_uri, product_uri, raw_uris, target
 from bids_app.workflow.plan.ledger import Ledger
 from bids_app.workflow.plan.tasks import FileInput, task_name
 
@@ -95,15 +95,22 @@ def lesion(ledger: Ledger, series: Series) -> None:
 
 
 def segment(ledger: Ledger, series: Series) -> None:
-    """Tissue classes and, where the mask's step has none, intracranial mask, from the raw image of any contrast."""
+    """Tissue classes and, where the mask's step has none, intracranial mask, from the raw image of any contrast.
+
+    The reference of a session that is part of a within-subject template is looked at in the template's pose and grid.
+    """
     if "segment" not in ledger.settings.steps and task_name("segment", series, NATIVE) not in ledger.manifest.tasks:
         return
     roles = ["segmentation", "segmentation_table"]
     if not sees_the_skull(ledger, series):
         roles.append("intracranial_mask")
     made = {role: target(role, series) for role in roles}
+    files = ledger.template() if series is ledger.reference else {}
+    through = [output_uri(file.path) for file in files.values()]
+    for role, one in made.items():
+        made[role] = replace(one, sidecar={**one.sidecar, "Sources": [*one.sidecar["Sources"], *through]})
     if not series.follows:
-        ledger.add("segment", series, made, ledger.computing, raw=True)
+        ledger.add("segment", series, made, ledger.computing, files, raw=True)
 
 
 def sees_the_skull(ledger: Ledger, series: Series) -> bool:
