@@ -42,7 +42,8 @@ _TARGET = 0.02
 #: What is looked at: method and structure of the volumes' table, both sides together.
 _STRUCTURES = (
     ("mask", "intracranial"), ("mask", "brain"), ("tissue", "GM"), ("tissue", "WM"), ("tissue", "CSF"),
-    ("tissue", "lateral ventricle"), ("synth", "lateral ventricle"), ("synth", "white matter"), ("synth", "cortex"), ("synth", "deep grey matter"),
+    ("tissue", "lateral ventricle"), ("synth", "lateral ventricle"), ("synth", "white matter"), ("synth", "cortex"),
+    ("synth", "deep grey matter"),
     ("synth", "cerebellum"), ("synth", "brain stem"),
 )  # fmt: skip
 _GREY = ("gm", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "ventral", "cerebellum gm")
