@@ -159,8 +159,9 @@ class Bias(StepInterface):
 
 
 class SegmentInputSpec(StepInputSpec):
-    """The segmentation reads the raw image alone, and the way to the template of a participant's sessions."""
+    """The segmentation reads the raw image alone, but where the sessions of a participant have a template."""
 
+    image = File(exists=True, desc="bias-corrected; with the template alone")
     template = File(exists=True)
     to_template = File(exists=True)
 
@@ -168,8 +169,8 @@ class SegmentInputSpec(StepInputSpec):
 class Segment(StepInterface):
     """Tissue classes and intracranial mask of a series, in its native space.
 
-    With a within-subject template the image is looked at in the template's pose, on its grid, and volumes are counted
-    there: in another pose the network and thick slices find another volume of the same head.
+    With a within-subject template the image is looked at without its bias field in the template's pose, on its grid,
+    and volumes are counted there: in another pose or field another volume of the same head would be found.
     """
 
     input_spec = SegmentInputSpec
@@ -179,7 +180,8 @@ class Segment(StepInterface):
         from bids_app.steps.registration import read_transform
         from bids_app.steps.resampling import Grid, resample, resample_labels, resample_mask
 
-        raw, threads = self.raw(), self.context.settings.omp_nthreads
+        threads = self.context.settings.omp_nthreads
+        raw = stored(self.inputs.image) if isinstance(self.inputs.image, str) else self.raw()
         image = images.conform(raw)
         native, way = Grid.of(image), None
         if isinstance(self.inputs.template, str):

@@ -97,7 +97,8 @@ def lesion(ledger: Ledger, series: Series) -> None:
 def segment(ledger: Ledger, series: Series) -> None:
     """Tissue classes and, where the mask's step has none, intracranial mask, from the raw image of any contrast.
 
-    The reference of a session that is part of a within-subject template is looked at in the template's pose and grid.
+    The reference of a session that is part of a within-subject template is looked at without its bias field, in the
+    template's pose and grid, so that nothing but the head differs between sessions.
     """
     if "segment" not in ledger.settings.steps and task_name("segment", series, NATIVE) not in ledger.manifest.tasks:
         return
@@ -106,11 +107,13 @@ def segment(ledger: Ledger, series: Series) -> None:
         roles.append("intracranial_mask")
     made = {role: target(role, series) for role in roles}
     files = ledger.template() if series is ledger.reference else {}
+    if files:
+        files["image"] = ledger.file("bias", series, "preproc")
     through = [output_uri(file.path) for file in files.values()]
     for role, one in made.items():
         made[role] = replace(one, sidecar={**one.sidecar, "Sources": [*one.sidecar["Sources"], *through]})
     if not series.follows:
-        ledger.add("segment", series, made, ledger.computing, files, raw=True)
+        ledger.add("segment", series, made, ledger.computing, files, raw=not files)
 
 
 def sees_the_skull(ledger: Ledger, series: Series) -> bool:
