@@ -318,6 +318,19 @@ def test_sessions_meet_in_the_template_and_reach_the_atlas_through_it() -> None:
     assert {"resample", "normalize", "atlas"} <= redone, "a new session changes the template, and all behind it"
 
 
+def test_structures_over_sessions_are_found_in_one_pose_without_the_bias_field() -> None:
+    context = replace(_context(steps=(*STEPS, "segment")), individual=_individual())
+    reference, other = (_plan(context).tasks[f"segment/sub-01_{name}"] for name in ("T1w", "FLAIR"))
+    assert set(reference.files) == {"template", "to_template", "image"}
+    assert reference.files["image"].role == "preproc"
+    assert "bids::sub-01/anat/sub-01_from-T1w_to-individual_mode-image_xfm.mat" in (
+        reference.targets["segmentation"].sidecar["Sources"]
+    )
+    assert not other.files
+    moved = replace(context, individual=_individual(key="of another template"))
+    assert _plan(moved).tasks["segment/sub-01_T1w"].key != reference.key
+
+
 def test_a_session_that_is_no_part_of_the_template_has_its_native_outputs_only() -> None:
     alone = _individual(transforms={}, problems={"sub-01": "it cannot be aligned"})
     plan = _plan(replace(_context(), individual=alone))
