@@ -25,7 +25,8 @@ _MIN_KEY_BYTES = 16
 _QUOTED = re.compile(r"""(?<!\w)[bu]?(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|‘[^’\n]*’|“[^”\n]*”)(?!\w)""")
 _PATH = re.compile(r"(?<![\w.:/])~?/[^\s,;:'\"()]+")
 _DATE = re.compile(
-    r"(?<![\w.])\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T[\d:.]+(?:Z|[+-]\d\d:?\d\d)?)?(?![\w-])|\b\d{1,2}:\d{2}(:\d{2})?\b|(?<!\d)\d{6,}(?:T\d+)?"
+    r"(?<![A-Za-z0-9])\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:T[\d:.]+(?:Z|[+-]\d\d:?\d\d)?|(?![A-Za-z0-9]))"
+    r"|\b\d{1,2}:\d{2}(:\d{2})?\b|(?<!\d)\d{6,}(?:T\d+)?"
 )
 _GONE = "…"
 #: What Python itself writes between the frames of a traceback.

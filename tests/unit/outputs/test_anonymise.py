@@ -157,6 +157,8 @@ def test_what_a_killed_run_left_of_a_table_is_removed(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-@pytest.mark.parametrize("date", ["1945-03-12T10:11:12", "20200131T101010", "1945-03-12T10:11:12.5Z", "acq_19450312"])
+@pytest.mark.parametrize(
+    "date", ["1945-03-12T10:11:12", "20200131T101010", "1945-03-12T10:11:12.5Z", "acq_19450312", "a_1945-03-12_b"]
+)
 def test_no_part_of_a_date_with_its_time_is_left(date: str) -> None:
     assert not re.search(r"\d", safe_text(f"read of {date} failed"))

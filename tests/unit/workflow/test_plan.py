@@ -323,8 +323,9 @@ def test_structures_over_sessions_are_found_in_one_pose_without_the_bias_field()
     reference, other = (_plan(context).tasks[f"segment/sub-01_{name}"] for name in ("T1w", "FLAIR"))
     assert set(reference.files) == {"template", "to_template", "image"}
     assert reference.files["image"].role == "preproc"
-    assert "bids::sub-01/anat/sub-01_from-T1w_to-individual_mode-image_xfm.mat" in (
-        reference.targets["segmentation"].sidecar["Sources"]
+    assert (
+        "bids::sub-01/anat/sub-01_from-T1w_to-individual_mode-image_xfm.mat"
+        in (reference.targets["segmentation"].sidecar["Sources"])
     )
     assert not other.files
     moved = replace(context, individual=_individual(key="of another template"))
