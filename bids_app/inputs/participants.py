@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bids_app.inputs.places import is_file
+
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -14,6 +16,8 @@ def table_rows(path: Path) -> list[dict[str, str]]:
     BIDS knows no quoting: a cell ends at the next tab, and a quotation mark in one row is no matter of the next ones.
     Marks around a whole cell, as spreadsheets write them, are taken off.
     """
+    if not is_file(path):  # opening a pipe would wait for ever
+        return []
     try:
         raw = path.read_bytes()
     except OSError:

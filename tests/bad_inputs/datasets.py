@@ -85,7 +85,7 @@ CASES = [
     Case("no participants.tsv", WHOLE_HEAD, 0, FOUND, AGES),
     Case("participants.tsv that is empty", {**WHOLE_HEAD, "participants.tsv": ""}, 0, FOUND, AGES),
     Case("participants.tsv of bytes", {**WHOLE_HEAD, "participants.tsv": bytes(range(256)) * 9}, 0, FOUND, AGES),
-    Case("participants.tsv in UTF 16", {**WHOLE_HEAD, "participants.tsv": "participant_id\tage\nsub-01\t5".encode("utf-16")}, 0, FOUND, AGES),
+    Case("participants.tsv in UTF 16", {**WHOLE_HEAD, "participants.tsv": "participant_id\tage\nsub-01\t5".encode("utf-16")}, 18, "younger than 13", AGES),
     Case("participants.tsv of commas", {**WHOLE_HEAD, "participants.tsv": "participant_id,age\nsub-01,5"}, 0, FOUND, AGES),
     Case("participants.tsv of ragged rows", {**WHOLE_HEAD, "participants.tsv": "age\tparticipant_id\n5\n\n5\tsub-01\tx\ty"}, 18, "younger than 13", AGES),
     Case("participants.tsv of odd ages", {**WHOLE_HEAD, "participants.tsv": "participant_id\tage\nsub-01\t-\nsub-01\tn/a"}, 0, FOUND, AGES),
