@@ -90,7 +90,9 @@ def face_mask(
             line = np.zeros((3, 3, 3), bool)
             line[tuple(slice(None) if each == axis else 1 for each in range(3))] = True
             brain = binary_dilation(brain, line)
-    face &= ~grown(brain, spacing, SAFETY_MM)
+    # what is next to a thick slice is kept by now: one more is not, though the slices be of just that distance
+    edges = [edge * 1.001 if edge > _THICK_MM else edge for edge in spacing]
+    face &= ~grown(brain, edges, SAFETY_MM)
     if intracranial is not None:
         face &= ~grown(mask_of(intracranial), spacing, _SKULL_MM)
     return like(face.astype(np.uint8), brain_mask)
