@@ -154,8 +154,8 @@ def _run(place: Path, apptainer: Apptainer, lines: list[str], more: dict[str, st
     script = ["exec 2>&1"]
     for number, line in enumerate(lines):
         if line.startswith("#!"):  # a scheduler's script: this is one of its tasks
-            (place / "script.sh").write_text(line + "\n")
-            line = "PBS_ARRAY_INDEX=1 LSB_JOBINDEX=1 bash script.sh"
+            (place / f"script{number}.sh").write_text(line + "\n")
+            line = f"PBS_ARRAY_INDEX=1 LSB_JOBINDEX=1 bash script{number}.sh"
         if line.startswith(("docker run", "apptainer run ")):
             script.append("rm -rf out && mkdir -m 777 out")  # ways to do the same, each as another user
         script += [f"echo '== {number}'", line, f"echo '== {number} ended with' $?"]
