@@ -6,7 +6,6 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
+from bids_app.inputs.participants import table_rows
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
 from bids_app.settings import Settings
@@ -125,7 +125,7 @@ def participants(settings: Settings) -> dict[str, dict[str, str]]:
     """
     rows: dict[str, dict[str, str]] = {}
     for path in (settings.output_dir / "participants.tsv", settings.bids_dir / "participants.tsv"):
-        for row in _rows(path):
+        for row in table_rows(path):
             label = row.get("participant_id", "").removeprefix("sub-")
             rows.setdefault(label, {}).update({key: value for key, value in row.items() if key != "participant_id"})
     result = {}
@@ -256,15 +256,6 @@ def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:
             for file in task.files:
                 if file.path.endswith(".nii.gz"):
                     yield name, file.path
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, csv.Error):
-        return []
-    return [{key: text for key, text in row.items() if isinstance(key, str) and isinstance(text, str)} for row in rows]
 
 
 def _word(text: str | None) -> str:

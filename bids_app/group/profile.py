@@ -17,9 +17,9 @@ from bids_app.group.errors import GroupError
 from bids_app.group.from_output import known_of, rows_of_output
 from bids_app.group.profile_cache import cached_rows
 from bids_app.inputs.dataset import Selection
+from bids_app.inputs.participants import table_rows
 from bids_app.outputs.anonymise import capped_age, safe_text
 from bids_app.outputs.writer import json_bytes, write_if_changed, write_pieces
-from bids_app.reports.contents import read_table
 
 NAME = "group_profile"
 _SEX = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
@@ -187,11 +187,10 @@ def _people(source: Source) -> tuple[dict[str, dict[str, str]], list[str]]:
     """The rows of a dataset's participants.tsv by participant, and its columns."""
     root = source.raw or source.output
     assert root is not None
-    rows = read_table(root / "participants.tsv")
+    rows = table_rows(root / "participants.tsv")
     result: dict[str, dict[str, str]] = {}
     for row in rows:
-        label = row.get("participant_id") or row.get("\ufeffparticipant_id") or ""
-        result.setdefault("sub-" + label.removeprefix("sub-"), row)
+        result.setdefault("sub-" + row.get("participant_id", "").removeprefix("sub-"), row)
     return result, sorted({name for row in rows[:1] for name in row} - {"participant_id"})
 
 

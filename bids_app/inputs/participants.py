@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def table_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table of the dataset by the names of its columns, in small letters; none where there is no table.
+    """The rows of a table of a dataset by the names of its columns; none where there is no table.
 
     BIDS knows no quoting: a cell ends at the next tab, and a quotation mark in one row is no matter of the next ones.
     Marks around a whole cell, as spreadsheets write them, are taken off.
@@ -24,7 +24,7 @@ def table_rows(path: Path) -> list[dict[str, str]]:
         return []
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = re.split(r"\r\n|\r|\n", raw.decode(encoding, errors="replace"))
-    columns = [name.lower() for name in _cells(lines[0])]
+    columns = _cells(lines[0])
     return [dict(zip(columns, _cells(line), strict=False)) for line in lines[1:] if line.strip()]
 
 
@@ -34,9 +34,13 @@ def _cells(line: str) -> list[str]:
 
 
 def participant_rows(root: Path) -> dict[str, dict[str, str]]:
-    """The rows of participants.tsv by the label, which the table may have with or without `sub-`; the first counts."""
+    """The rows of participants.tsv by the label, which the table may have with or without `sub-`; the first counts.
+
+    The names of the columns are in small letters: `Age` is the age.
+    """
     found: dict[str, dict[str, str]] = {}
-    for row in table_rows(root / "participants.tsv"):
+    for written in table_rows(root / "participants.tsv"):
+        row = {name.lower(): text for name, text in written.items()}
         found.setdefault(row.get("participant_id", "").removeprefix("sub-"), row)
     return found
 

@@ -1,0 +1,38 @@
+"""Tables of a dataset as they are found in the wild."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bids_app.inputs.participants import ages, participant_rows, table_rows
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_row_is_a_line_whatever_is_quoted(tmp_path: Path, encoding: str, end: str) -> None:
+    lines = (
+        "participant_id\tNote\tAge",
+        'sub-01\t"left\t30',
+        '02\t"a ""b"""\t89+',
+        "",
+        'sub-03\tc"\t10',
+        "sub-03\t\t11",
+    )
+    (tmp_path / "participants.tsv").write_bytes((end.join(lines) + end).encode(encoding))
+    rows = table_rows(tmp_path / "participants.tsv")
+    assert [row["Note"] for row in rows] == ['"left', 'a "b"', 'c"', ""]
+    assert {label: row["age"] for label, row in participant_rows(tmp_path).items()} == {
+        "01": "30",
+        "02": "89+",
+        "03": "10",
+    }
+    assert ages(tmp_path) == {("01", None): 30.0, ("02", None): 89.0, ("03", None): 10.0}
+
+
+def test_what_is_no_table_has_no_rows(tmp_path: Path) -> None:
+    assert table_rows(tmp_path / "gone.tsv") == []
+    os.mkfifo(tmp_path / "pipe.tsv")  # opening it would wait for ever
+    assert table_rows(tmp_path / "pipe.tsv") == []
