@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_app.cli.parser import LEVELS, build_parser
 from bids_app.exit_codes import INTERRUPTED, IO_ERROR, TRY_AGAIN
-from bids_app.workflow.stop import Terminated, stop_raises
+from bids_app.stop import Terminated, stop_raises
 
 HELPERS = ("demo", "fetch", "verify", "calibrate")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_app.outputs.manifest import FileRecord, TaskRecord, read_manifest, record_task
 from bids_app.outputs.names import sidecar_of
 from bids_app.outputs.tree import Target
-from bids_app.outputs.writer import image_bytes, json_bytes, transform_bytes, write_bytes
+from bids_app.outputs.writer import Draft, draft_of, image_bytes, json_bytes, transform_bytes
+from bids_app.stop import stop_waits
 
 
 @dataclass(frozen=True)
@@ -35,32 +36,43 @@ def publish(
     pieces: Sequence[Piece],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the files of a task, then record it as finished.
+    """Write the files of a task beside their places, then give them their names and record the task as finished.
 
-    A run that is killed in between leaves whole files and no record: the task is done again and gives the same bytes.
+    The last takes milliseconds, and a signal to end waits for it. A run that is killed in it leaves whole files and no
+    record: the task is done again and gives the same bytes.
 
     Raises
     ------
     OutputError
         A file cannot be written.
     """
+    drafts: list[Draft] = []
     files: list[FileRecord] = []
+    placed: list[Path] = []
     try:
-        for piece in pieces:
-            for record in _written(output, piece):
-                files.append(record)
-        record_task(output, manifest, name, TaskRecord(key, parents, tuple(files), facts))
+        for where, content in (each for piece in pieces for each in _contents(piece)):
+            draft = draft_of(output / where, [content])
+            drafts.append(draft)
+            files.append(FileRecord(where.as_posix(), draft.sha256, len(content)))
+        with stop_waits():
+            for draft in drafts:
+                draft.place()
+                placed.append(draft.path)
+            record_task(output, manifest, name, TaskRecord(key, parents, tuple(files), facts))
     except OSError:  # a full disk: what no manifest lists would be in the way of other tasks
-        listed = {file.path for task in read_manifest(manifest).tasks.values() for file in task.files}
+        listed = {output / file.path for task in read_manifest(manifest).tasks.values() for file in task.files}
         with contextlib.suppress(OSError):
-            for file in files:
-                if file.path not in listed:
-                    (output / file.path).unlink(missing_ok=True)
+            for path in placed:
+                if path not in listed:
+                    path.unlink(missing_ok=True)
         raise
+    finally:
+        for draft in drafts:
+            draft.discard()
 
 
-def _written(output: Path, piece: Piece) -> Iterator[FileRecord]:
-    """Write a file and its sidecar."""
+def _contents(piece: Piece) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The bytes of a file and of its sidecar, each with its place below the output."""
     path = piece.target.path
     if isinstance(piece.content, bytes):
         content = piece.content
@@ -68,10 +80,6 @@ def _written(output: Path, piece: Piece) -> Iterator[FileRecord]:
         content = transform_bytes(piece.content, path.suffix)
     else:
         content = image_bytes(piece.content, piece.target.dtype)
-    sidecar = json_bytes({**piece.target.sidecar, **piece.sidecar})
-    written = [(path, content)]
+    yield path, content
     if path.suffix != ".tsv" or piece.sidecar:  # the sidecar of a segmentation is its table's too
-        written.append((sidecar_of(path), sidecar))
-    for where, data in written:
-        digest = write_bytes(output / where, data)
-        yield FileRecord(where.as_posix(), digest, len(data))
+        yield sidecar_of(path), json_bytes({**piece.target.sidecar, **piece.sidecar})

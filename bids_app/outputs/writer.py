@@ -11,7 +11,9 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,32 +55,80 @@ def write_bytes(path: Path, content: bytes) -> str:
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
     """`write_bytes` of content that comes piece by piece and is never in memory as a whole."""
-    digest = hashlib.sha256()
-    temporary: str | None = None
+    draft = draft_of(path, pieces)
     try:
+        draft.place()
+    finally:
+        draft.discard()
+    return draft.sha256
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file that is whole on disk, beside its place and under another name."""
+
+    path: Path
+    beside: Path
+    sha256: str
+
+    def place(self) -> None:
+        """Give it its name; a file that had it is gone.
+
+        Raises
+        ------
+        OutputError
+            The folder does not allow it.
+        """
+        with _told(self.path):
+            self.beside.replace(self.path)
+
+    def discard(self) -> None:
+        """Remove it where it did not get its name."""
+        self.beside.unlink(missing_ok=True)
+
+
+def draft_of(path: Path, pieces: Iterable[bytes]) -> Draft:
+    """Write a file's content beside its place and read it back.
+
+    Raises
+    ------
+    OutputError
+        No space, no permission, or the content read back differs.
+    """
+    digest = hashlib.sha256()
+    whole = False
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{path.name}"[-64:], dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            for piece in pieces:
-                digest.update(piece)
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if file_sha256(Path(temporary)) != digest.hexdigest():
-            raise OutputError(f"{path.name}: what was read back differs from what was written; check the disk")
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the results from the user's group
-        Path(temporary).replace(path)
-        temporary = None
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{path.name}"[-64:], dir=path.parent)
+        beside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                for piece in pieces:
+                    digest.update(piece)
+                    stream.write(piece)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if file_sha256(beside) != digest.hexdigest():
+                raise OutputError(f"{path.name}: what was read back differs from what was written; check the disk")
+            umask = os.umask(0)
+            os.umask(umask)
+            beside.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the results from the user's group
+            whole = True
+        finally:
+            if not whole:
+                beside.unlink(missing_ok=True)
+    return Draft(path, beside, digest.hexdigest())
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the file that could not be written."""
+    try:
+        yield
     except OutputError:
         raise
     except OSError as error:
         raise OutputError(f"{path.name} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-    return digest.hexdigest()
 
 
 def write_if_changed(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from bids_app.workflow.stop import stop_waits
+from bids_app.stop import stop_waits
 
 #: Seconds that workers have to end by themselves when they are told to; what is left is killed.
 _PATIENCE_S = 1.5

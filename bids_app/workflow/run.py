@@ -29,6 +29,7 @@ from bids_app.outputs.people import write_people
 from bids_app.reports.contents import session_folders
 from bids_app.reports.ratings import take_ratings
 from bids_app.steps.brain_mask.hd_bet_engines import devices
+from bids_app.stop import Terminated, stop_raises
 from bids_app.workflow.account import Account, closing, not_done
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import Failure, in_words, write_lost_session
@@ -41,7 +42,6 @@ from bids_app.workflow.prepare import create_output
 from bids_app.workflow.profile import Profile, TaskTime
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
-from bids_app.workflow.stop import Terminated, stop_raises
 from bids_app.workflow.work_folder import private_work_folder
 
 log = logging.getLogger("bids_app")

@@ -38,7 +38,32 @@ def stop_raises() -> Iterator[None]:
 
 @contextmanager
 def stop_waits() -> Iterator[None]:
-    """Hold the signals back for a moment in which nothing may be left half-done; a process started in it, too."""
+    """Hold the signals back for a moment in which nothing may be left half-done; a process started in it, too.
+
+    The mask is what a process started in it inherits. It is not enough for our own: a library's thread that was started
+    before would take the signal. In a thread other than the first, where Python allows no more, it is all there is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with _masked():
+            yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    held = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in held:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        with _masked():
+            yield
+    finally:
+        for number in held:
+            signal.signal(number, before[number])
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _masked() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
