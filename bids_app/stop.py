@@ -51,15 +51,15 @@ def stop_waits() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     held = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in held:
-        signal.signal(number, lambda number, _frame: came.append(number))
+        signal.signal(number, lambda which, _frame: came.append(which))
     try:
         with _masked():
             yield
     finally:
         for number in held:
             signal.signal(number, before[number])
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
+        for which in dict.fromkeys(came):
+            signal.raise_signal(which)
 
 
 @contextmanager
