@@ -33,6 +33,7 @@ from bids_app.stop import Terminated, stop_raises
 from bids_app.workflow.account import Account, closing, not_done
 from bids_app.workflow.context import RunContext
 from bids_app.workflow.failures import Failure, in_words, write_lost_session
+from bids_app.workflow.gone import Gone
 from bids_app.workflow.gpu import gpu_processes, hd_bet_loader
 from bids_app.workflow.graph import workers
 from bids_app.workflow.pages import Page, Pages, write_page
@@ -82,6 +83,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     if settings.steps == ("report",):
         return _pages_alone(subjects, context, console)
     account = Account()
+    gone = Gone(settings.output_dir, selection)
     with stop_raises(), Locks(settings.output_dir) as locks:
         pages = Pages(context, locks)
         try:
@@ -93,7 +95,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                 sweep(settings.output_dir, locks)
                 _write_root_files(dataset, context, locks)
                 profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
-                run = _Run(context, work, account, progress, locks, pages, profile)
+                run = _Run(context, work, account, progress, locks, pages, profile, gone)
                 sessions = walk(dataset, selection)
                 within = settings.reference == "subject"
                 run.all(run.unfinished(participants(sessions) if within else sessions))
@@ -101,6 +103,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                     run.all(run.when_free())
                 run.all(pages.rest(_PATIENCE_S))
                 _write_people(subjects, context, locks, account, key)
+                gone.rest(account.begun)
         except (KeyboardInterrupt, Terminated) as stop:
             told = "What is written is whole; the same command goes on from there."
             console.print(f"Stopped. {not_done(account, subjects, settings)} {told}", soft_wrap=True, markup=False)
@@ -111,6 +114,8 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
             sweep_root(settings.output_dir, pages.given)
     if profile is not None:
         profile.tell(console)
+    if told := gone.in_words():
+        console.print(told, soft_wrap=True, markup=False)
     return closing(account, subjects, settings, console)
 
 
@@ -146,6 +151,7 @@ class _Run:
     locks: Locks
     pages: Pages
     profile: Profile | None = None
+    gone: Gone | None = None
     warned: bool = False
 
     def unfinished(self, jobs: Iterable[Visit]) -> Iterator[Visit]:
@@ -154,6 +160,8 @@ class _Run:
             for session in sessions_of(job):
                 self.account.walked(session)
                 self.pages.walked(session)
+                if self.gone is not None:
+                    self.gone.walked(session)
                 if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
                     self.warned = True
                     log.warning(

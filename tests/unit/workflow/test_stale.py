@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,24 @@ LESION = "sub-01/anat/sub-01_label-lesion_mask.nii.gz"
 
 
 def _run(root: Path, output: Path, *words: str) -> int:
+    return _done(root, output, *words).returncode
+
+
+def _told(root: Path, output: Path, *words: str) -> str:
+    done = _done(root, output, *words)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def _done(root: Path, output: Path, *words: str) -> subprocess.CompletedProcess[str]:
     code = "import sys, os, trivial_steps; trivial_steps.take_over(); from bids_app.cli.main import run; "
     code += "sys.exit(run(sys.argv[1:], os.environ))"
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", code, str(root), str(output), "participant", *WORDS, *words]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False).returncode
+    return subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
 
 
 def _of(output: Path, word: str) -> list[str]:
@@ -75,6 +89,23 @@ def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_pa
     (root / names[0]).write_bytes((root / names[0]).read_bytes()[:-40])  # ends early
     assert _run(root, output, "--stop-on-first-crash", "--nprocs", "2") == 1
     assert not [path for path in output.rglob("*") if ".partial" in path.name]
+    assert run(["verify", str(output)], os.environ) == 0
+
+
+def test_who_left_the_dataset_is_named_and_can_be_removed(tmp_path: Path) -> None:
+    visits = [f"sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz" for n in (1, 2)]
+    root, output = _tree(tmp_path / "data", *visits, "sub-02/anat/sub-02_T1w.nii.gz"), tmp_path / "out"
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t30\nsub-02\t40\n")
+    assert "Note: in the output" not in _told(root, output)
+    shutil.rmtree(root / "sub-01/ses-2")
+    shutil.rmtree(root / "sub-02")
+    assert "the dataset (any more): sub-01_ses-2, sub-02;" in _told(root, output)
+    assert "Note: in the output" not in _told(root, output, "--participant-label", "01", "--session-label", "1")
+    for name in ("sub-01/ses-2", "logs/sub-01/ses-2", "sub-02", "logs/sub-02"):
+        shutil.rmtree(output / name)
+    (output / "sub-02.html").unlink(missing_ok=True)
+    assert "Note: in the output" not in _told(root, output)
+    assert (output / "participants.tsv").read_text() == "participant_id\tage\nsub-01\t30\n"
     assert run(["verify", str(output)], os.environ) == 0
 
 
