@@ -175,14 +175,24 @@ def _lines(session: Session, plan: SessionPlan, left: Estimate, context: RunCont
 
 
 def _tell_total(totals: Totals, context: RunContext, model: CostModel, console: Console) -> None:
-    minutes = totals.seconds / 60
-    side_by_side = workers(context)
+    side_by_side = max(1, min(workers(context), totals.sessions))
+    several = f", {_duration(totals.seconds / side_by_side)} with {side_by_side} sessions side by side"
     console.print(
-        f"{totals.sessions} sessions, {totals.series} series, {totals.rejected} rejected. About {minutes:.0f} min on "
-        f"one core, {minutes / side_by_side:.0f} min with {side_by_side} sessions side by side; "
-        f"{totals.output_bytes / 2**20:.0f} MB of output (rough estimates, by {model.source})",
+        f"{totals.sessions} sessions, {totals.series} series, {totals.rejected} rejected. "
+        f"{_duration(totals.seconds).capitalize()} on one core{several if side_by_side > 1 else ''}; "
+        f"{_size(totals.output_bytes)} of output (rough estimates, by {model.source})",
         soft_wrap=True, markup=False,
     )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:,.0f} h"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:.0f} MB" if count < 10 * 2**30 else f"{count / 2**30:,.0f} GB"
 
 
 def _tell_plan(nodes: dict[str, Any], console: Console) -> None:

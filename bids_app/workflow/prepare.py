@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -71,14 +72,21 @@ def check_folders(settings: Settings) -> None:
 
 def create_output(settings: Settings) -> None:
     """Make the output folder, and make sure that it can be written to."""
-    output = settings.output_dir
+    output = folder = settings.output_dir
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
+        for folder in (output, output / "logs", output / "logs" / ".locks"):  # these may be an earlier run's
+            if folder.is_dir():
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
     except OSError as error:
+        where = "" if folder == output else f" (its folder {folder.relative_to(output)})"
+        whose = ""
+        if isinstance(error, PermissionError) and folder.exists() and folder.stat().st_uid != os.getuid():
+            whose = f"it belongs to user {folder.stat().st_uid}, this run is user {os.getuid()}'s; "
         raise SetupError(
-            f"the output {output} cannot be written to: {error.strerror}; make it writable for this user", CANNOT_CREATE
+            f"the output {output}{where} cannot be written to: {error.strerror}; {whose}make it writable for this user",
+            CANNOT_CREATE,
         ) from error
 
 

@@ -13,6 +13,7 @@ from bids_app.settings import STEPS, Settings
 from bids_app.workflow.capacity import Totals, blocks_of, plan_nodes
 from bids_app.workflow.context import Extraction, RunContext
 from bids_app.workflow.costs import Cost, CostModel, find_costs
+from bids_app.workflow.dry_run import _duration, _size
 from bids_app.workflow.estimate import Estimate, estimate
 from bids_app.workflow.graph import MEMORY_GB
 from bids_app.workflow.plan import SessionPlan, plan_session
@@ -91,3 +92,10 @@ def test_nothing_to_do_costs_nothing() -> None:
     totals.add("01", 1, 0, estimate(replace(plan, todo=frozenset()), context, SHIPPED))
     assert (totals.todo, totals.seconds, totals.sessions) == (0, 0.0, 1)
     assert plan_nodes(totals, context, SHIPPED, (1,))["blocks"][1]["cpu_hours"] == 0
+
+
+def test_durations_and_sizes_are_told_in_units_that_people_use() -> None:
+    assert [_duration(seconds) for seconds in (3, 300, 7_000, 5_364_000)] == [
+        "under a minute", "about 5 min", "about 117 min", "about 1,490 h",
+    ]  # fmt: skip
+    assert [_size(count) for count in (5 * 2**20, 30 * 2**30)] == ["5 MB", "30 GB"]
