@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .images import ImageError, mask_of
 
-VERSION = "2"
+VERSION = "3"
 _FEWEST = 10  # voxels that say anything of a distribution
 
 #: Methods that need one image only. "nyul" needs the group's standard scale besides.

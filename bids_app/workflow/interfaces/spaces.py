@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import File
+from numpy.typing import NDArray
 
 from bids_app.steps import images
 from bids_app.steps.images import Image
@@ -57,6 +58,19 @@ class _ToSpace(StepInterface):
             return stored(self.inputs.brain_mask)
         grid, to_atlas, _ = self._way()
         return resample_mask(stored(self._given("reference_brain_mask") or self.inputs.brain_mask), grid, to_atlas)
+
+    def shown_in_space(self) -> NDArray[np.bool_]:
+        """Where the series shows something in the task's space: inside its field of view, and not removed as face."""
+        from bids_app.steps.resampling import resample_mask
+
+        image = stored(self.inputs.image)
+        whole = images.like(np.ones(image.shape[:3], np.uint8), image)
+        if face := self._given("face_mask"):
+            whole = images.like((~images.mask_of(stored(face))).astype(np.uint8), image)
+        if self.task.space.kind == "native":
+            return images.mask_of(whole)
+        grid, to_atlas, to_reference = self._way()
+        return images.mask_of(resample_mask(whole, grid, to_atlas + to_reference))
 
     def _way(self) -> tuple[Any, list[Any], list[Any]]:
         """The output grid, and the transforms from it to the reference and on to the series."""
@@ -128,6 +142,8 @@ class Normalize(_ToSpace):
         values = images.array_of(image)
         brain = any(variant.startswith("brain") for variant in self.task.targets)
         inside_brain = images.mask_of(self.brain_in_space()) if brain else values != 0
+        if (values[inside_brain] == 0).any():  # the reference may see more of the brain than this series does
+            inside_brain &= self.shown_in_space()
         made: dict[str, Any] = {}
         facts: dict[str, Any] = {}
         for variant in self.task.targets:
