@@ -97,6 +97,8 @@ def _single(series: Series, b_values: Sequence[float] | None, rule: DiffusionRul
     if role == "trace":
         told = known if known is not None else b_value_of_name(series)
         b_value = told if told is not None and told > B0_MAX else rule.b_value
+    elif role == "b0" and known is not None and known <= B0_MAX:
+        b_value = known
     return _named(series, role, Diffusion(role, b_value=b_value))
 
 
@@ -114,7 +116,8 @@ def _split(series: Series, b_values: Sequence[float] | None, rule: DiffusionRule
     header = replace(series.header, shape=series.header.shape[:3])
     plain, shell = b0_volumes(b_values), clinical_shell(b_values, directions)
     if plain:
-        yield _named(replace(series, header=header), "b0", Diffusion("b0", volumes=plain))
+        b_value = sum(b_values[index] for index in plain) / len(plain)
+        yield _named(replace(series, header=header), "b0", Diffusion("b0", b_value=b_value, volumes=plain))
     if shell is not None:
         warnings = series.warnings
         if not shell.exact:

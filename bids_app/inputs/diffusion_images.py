@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,27 @@ def load_series(series: Series) -> Any:
     if part.b_value is None:
         raise ImageError("its b-value is not known; give --b-value")
     b0, trace = (load_series(one) for one in part.made_of)
+    of_b0 = next((one.diffusion.b_value or 0.0 for one in part.made_of if one.diffusion), 0.0)
     affine = grid_affine(b0)
     if not same_grid(new_image(_array(b0), affine), new_image(_array(trace), grid_affine(trace)), tolerance_mm=0.01):
         raise ImageError("its b0 image and its trace are on different grids; no ADC can be computed from them")
-    return new_image(apparent_diffusion(_array(b0), _array(trace), part.b_value), affine)
+    return new_image(apparent_diffusion(_array(b0), _array(trace), part.b_value, of_b0), affine)
 
 
 def _of_volumes(path: Path, part: Diffusion) -> Any:
     image: Any = nib.load(path)
-    stored = np.asanyarray(image.dataobj)
-    volumes = np.nan_to_num(stored[..., list(part.volumes)].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    volumes = _volumes(image, part.volumes)
     array = mean_b0(volumes) if part.role == "b0" else trace_image(volumes, part.weights)
     return new_image(array, grid_affine(image))
+
+
+def _volumes(image: Any, chosen: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    """Some volumes of a 4-D file, one at a time: scaled all together they would take eight bytes a voxel."""
+    proxy = image.dataobj
+    stored = proxy.get_unscaled()
+    for index in chosen:
+        volume = stored[..., index].astype(np.float64) * proxy.slope + proxy.inter
+        yield np.nan_to_num(volume.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _array(image: Any) -> NDArray[np.float32]:

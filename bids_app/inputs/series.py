@@ -77,7 +77,7 @@ class Diffusion:
     leader
         Name of the series whose mask, face and transform it takes; its own where it leads, empty where nothing leads.
     b_value
-        Of a trace or a computed ADC, in s/mm^2; None where nothing tells it.
+        In s/mm^2; None where nothing tells it. Of a b0 image what weighting it has nevertheless.
     volumes, weights
         The volumes of a 4-D file that make the image, and the weights of their logarithms in a trace.
     made_of

@@ -114,7 +114,7 @@ def _diffusion_fields(product: str, series: Series) -> dict[str, Any]:
     if part.role == "adc" and (part.made_of or product != "defaced"):
         result["Units"] = "mm^2/s"
     if part.made_of:
-        result["Formula"] = "ADC = -ln(trace / b0) / b, 0 where the trace is brighter than the b0 image"
+        result["Formula"] = "ADC = -ln(trace / b0) / (b - b of b0), 0 where the trace is brighter than the b0 image"
     return result
 
 

@@ -5,7 +5,7 @@ Signals follow S = S0 exp(-b D) (Stejskal & Tanner 1965, doi:10.1063/1.1695690);
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from .images import ImageError
 
-VERSION = "1"
+VERSION = "2"
 
 #: Volumes with a b-value up to this (s/mm^2) count as b0: scanners write 0, 5 or 50 for them.
 B0_MAX = 50.0
+#: b0 volumes that are averaged have b-values this near to each other: with 0 and 50 both there, 50 is a weighting.
+_B0_WIDTH = 15.0
 #: The shell of a clinical DWI; of several the nearest to it is taken (acute stroke MRI dataset: b = 1000).
 CLINICAL_B = 1000.0
 #: Volumes of one shell: their b-values differ by no more than this share (gradients are never quite as asked for).
@@ -28,8 +30,8 @@ _MAX_ANISOTROPY = 0.05
 ADC_UNITS = (1.0, 1e-3, 1e-6, 1e-9)
 #: Median ADC (mm^2/s) of a brain, about 0.8e-3; with fluid or oedema up to twice as much.
 _BRAIN_ADC = 0.8e-3
-#: How far the median may be from it (as a factor) for the unit to be told: half of the way to the next one.
-_UNIT_FACTOR = 30.0
+#: How far the median may be from it (as a factor) to be a brain's: 0.27e-3 to 2.4e-3, between ischaemia and water.
+_UNIT_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Shell:
 
 
 def b0_volumes(b_values: Sequence[float]) -> tuple[int, ...]:
-    """Indices of the volumes without diffusion weighting."""
-    return tuple(index for index, b in enumerate(b_values) if b <= B0_MAX)
+    """Indices of the volumes without diffusion weighting, or with the least of it where none is without."""
+    least = min((b for b in b_values if b <= B0_MAX), default=0.0)
+    return tuple(index for index, b in enumerate(b_values) if b <= min(B0_MAX, least + _B0_WIDTH))
 
 
 def clinical_shell(b_values: Sequence[float], directions: NDArray[np.float64] | None = None) -> Shell | None:
@@ -95,21 +98,36 @@ def _isotropic(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], bo
     return even, bool(np.abs(dyads @ even - wanted).max() < _MAX_ANISOTROPY)
 
 
-def mean_b0(volumes: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Arithmetic mean over the last axis of the b0 volumes (x, y, z, n)."""
-    return np.asarray(volumes.mean(axis=-1, dtype=np.float64), np.float32)
+def mean_b0(volumes: Iterable[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Arithmetic mean of the b0 volumes (x, y, z), which may come one at a time."""
+    count, total = 0, None
+    for volume in volumes:
+        total = volume.astype(np.float64) if total is None else np.add(total, volume, out=total)
+        count += 1
+    if total is None:
+        raise ImageError("there is no b0 volume")
+    return np.asarray(total / count, np.float32)
 
 
-def trace_image(volumes: NDArray[np.floating], weights: Sequence[float]) -> NDArray[np.float32]:
-    """Weighted geometric mean over the last axis (x, y, z, n); 0 where a volume has no signal."""
-    positive = (volumes > 0).all(axis=-1)
-    result = np.zeros(volumes.shape[:-1], np.float32)
-    result[positive] = np.exp(np.log(volumes[positive].astype(np.float64)) @ np.asarray(weights, dtype=float))
+def trace_image(volumes: Iterable[NDArray[np.floating]], weights: Sequence[float]) -> NDArray[np.float32]:
+    """Weighted geometric mean of volumes (x, y, z), which may come one at a time; 0 where one has no signal."""
+    logarithm, positive = None, None
+    for volume, weight in zip(volumes, weights, strict=True):
+        if logarithm is None or positive is None:
+            logarithm, positive = np.zeros(volume.shape), np.ones(volume.shape, bool)
+        positive &= volume > 0
+        logarithm[positive] += weight * np.log(volume[positive].astype(np.float64))
+    if logarithm is None or positive is None:
+        raise ImageError("there is no diffusion-weighted volume")
+    result = np.zeros(logarithm.shape, np.float32)
+    result[positive] = np.exp(logarithm[positive])
     return result
 
 
-def apparent_diffusion(b0: NDArray[np.floating], trace: NDArray[np.floating], b_value: float) -> NDArray[np.float32]:
-    """The apparent diffusion coefficient, -ln(trace / b0) / b, in mm^2/s; never negative.
+def apparent_diffusion(
+    b0: NDArray[np.floating], trace: NDArray[np.floating], b_value: float, b_value_of_b0: float = 0.0
+) -> NDArray[np.float32]:
+    """The apparent diffusion coefficient, -ln(trace / b0) / (b - b of b0), in mm^2/s; never negative.
 
     Parameters
     ----------
@@ -117,6 +135,8 @@ def apparent_diffusion(b0: NDArray[np.floating], trace: NDArray[np.floating], b_
         Signals on one grid, in one unit.
     b_value
         Of the trace, in s/mm^2.
+    b_value_of_b0
+        Some scanners weight what is called b0 a little, with 50 s/mm^2 for instance.
 
     Returns
     -------
@@ -125,16 +145,16 @@ def apparent_diffusion(b0: NDArray[np.floating], trace: NDArray[np.floating], b_
     Raises
     ------
     ImageError
-        The b-value is not positive, or the grids differ.
+        The b-value is not above that of b0, or the grids differ.
     """
-    if not (np.isfinite(b_value) and b_value > 0):
-        raise ImageError(f"a b-value of {b_value:g} s/mm^2 gives no ADC; it must be above 0")
+    if not (np.isfinite(b_value) and b_value > b_value_of_b0):
+        raise ImageError(f"a b-value of {b_value:g} s/mm^2 gives no ADC; it must be above {b_value_of_b0:g}")
     if b0.shape != trace.shape:
         raise ImageError(f"the b0 image's shape {b0.shape} is not the trace's {trace.shape}")
     some = (b0 > 0) & (trace > 0)
     result = np.zeros(b0.shape, np.float32)
     ratio = trace[some].astype(np.float64) / b0[some].astype(np.float64)
-    result[some] = np.maximum(-np.log(ratio) / b_value, 0.0)
+    result[some] = np.maximum(-np.log(ratio) / (b_value - b_value_of_b0), 0.0)
     return result
 
 

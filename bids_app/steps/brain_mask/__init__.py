@@ -9,9 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.steps.images import Image, like, mask_of, voxel_ml
+from bids_app.steps.images import Image, ImageError, like, mask_of, voxel_ml
 
 Mask = NDArray[np.bool_]
+#: A mask of whole numbers with at most this many values is made of labels; a probability in 0..255 has more.
+_MOST_LABELS = 150
+
+
+def given_brain(array: NDArray[Any]) -> Mask:
+    """What of a mask from elsewhere is brain: every label, or half and more of a probability (to 1, 100 or 255).
+
+    Raises
+    ------
+    ImageError
+        It has values below 0 or that are no numbers.
+    """
+    if not np.isfinite(array).all() or array.min() < 0:
+        raise ImageError("the given mask has values below 0 or that are no numbers: a mask is 0 outside of the brain")
+    values = np.unique(array[array > 0])
+    if not values.size or (values.size <= _MOST_LABELS and bool((values == np.rint(values)).all())):
+        return np.asarray(array > 0)
+    return np.asarray(array >= 0.5 * float(values[-1]))
 
 
 def largest_component(mask: NDArray[Any]) -> Mask:

@@ -30,4 +30,4 @@ __all__ = [
     "measure_template_fit",
 ]
 
-VERSION = "1"
+VERSION = "2"

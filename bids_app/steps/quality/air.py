@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,25 @@ _PIECE = 1 << 18  # voxels that fit into a processor's cache
 _TINY = np.float32(1e-30)  # keeps the logarithm of 0 finite; times 0 it is 0
 
 
-def air_mask(image: Image, brain_mask: Image) -> NDArray[np.bool_]:
-    """The air around the head, at the height of the brain and above: below, ghosts of neck and jaw are the rule.
+@dataclass(frozen=True)
+class Surroundings:
+    """The air around the head and the head itself, on the image's grid, at the height of the brain and above.
+
+    Below, ghosts of neck and jaw are the rule, and how much of them there is is the field of view's. What lies between
+    the two (the skin's blur) and what is exactly 0 in blocks (padding, rotated fields of view) is neither.
+    """
+
+    air: NDArray[np.bool_]
+    head: NDArray[np.bool_]
+
+
+def surroundings(image: Image, brain_mask: Image) -> Surroundings:
+    """Tell the air from the head.
 
     Parameters
     ----------
     image, brain_mask
         Conformed, on one grid; the image not defaced.
-
-    Returns
-    -------
-    Mask on the same grid. Blocks that are exactly 0 (padding, rotated fields of view) are left out.
 
     Raises
     ------
@@ -59,18 +68,19 @@ def air_mask(image: Image, brain_mask: Image) -> NDArray[np.bool_]:
     head = np.pad((coarse > level) | coarse_brain, 4)
     head = binary_fill_holes(binary_closing(head, ball))
     head = _largest(head)
-    head = binary_dilation(head, _ball(np.asarray(spacing_mm(image)) * factors, _MARGIN_MM))[4:-4, 4:-4, 4:-4]
-    air = ~head & ~padding
+    near = binary_dilation(head, _ball(np.asarray(spacing_mm(image)) * factors, _MARGIN_MM))[4:-4, 4:-4, 4:-4]
+    head = head[4:-4, 4:-4, 4:-4] & ~padding
+    air = ~near & ~padding
     lowest = int(np.flatnonzero(coarse_brain.any(axis=(0, 1)))[0])
-    air[:, :, :lowest] = False
+    air[:, :, :lowest] = head[:, :, :lowest] = False
     mask = spread(air, factors, brain.shape)
     if mask.sum() < _MIN_AIR_VOXELS:
-        there = ~head & padding
+        there = ~near & padding
         there[:, :, :lowest] = False
         raise CannotMeasureError(
             "the background was set to 0" if there.sum() > air.sum() else "the field of view has no air around the head"
         )
-    return mask
+    return Surroundings(mask, spread(head, factors, brain.shape))
 
 
 def efc(image: NDArray[Any]) -> float:
@@ -92,16 +102,12 @@ def efc(image: NDArray[Any]) -> float:
     return float(entropy / (root * np.log(root)))
 
 
-def fber(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
-    """Foreground to background energy ratio: median(head^2) / median(air^2), as MRIQC has it.
-
-    All that is not air is head.
-    """
-    values, outside = sample(image.ravel()), sample(air.ravel())
-    below = float(np.median(values[outside].astype(np.float64) ** 2))
+def fber(image: NDArray[Any], air: NDArray[np.bool_], head: NDArray[np.bool_]) -> float:
+    """Foreground to background energy ratio: median(head^2) / median(air^2), as MRIQC has it."""
+    below = float(np.median(sample(image[air]).astype(np.float64) ** 2))
     if below == 0:
         raise CannotMeasureError("most of the air is 0")
-    return float(np.median(values[~outside].astype(np.float64) ** 2)) / below
+    return float(np.median(sample(image[head]).astype(np.float64) ** 2)) / below
 
 
 def artefact_share(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
@@ -123,8 +129,16 @@ def artefact_share(image: NDArray[Any], air: NDArray[np.bool_]) -> float:
 
 
 def sample(values: NDArray[Any]) -> NDArray[Any]:
-    """Evenly spaced members of a large one-dimensional array: medians and percentiles need no more."""
-    return values[:: max(1, values.size // _LARGEST_SAMPLE)]
+    """Members of a large one-dimensional array: medians and percentiles need no more.
+
+    One at random, the same each time, of each of equal stretches: every so many-th one would be those of a few slices
+    where the stretch is a multiple of an image's edge.
+    """
+    step = values.size // _LARGEST_SAMPLE
+    if step < 2:
+        return values
+    starts = np.arange(values.size // step) * step
+    return values[starts + np.random.default_rng(0).integers(0, step, starts.size)]
 
 
 def _ball(spacing: NDArray[np.float64], radius_mm: float) -> NDArray[np.bool_]:

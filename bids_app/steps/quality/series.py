@@ -62,9 +62,9 @@ class Head:
         self.field = None if field is None else array_of(field)
         self.corrected = self.raw if self.field is None else self.raw / self.field
         self.tissues: Callable[[], Tissues] = Once(lambda: find_tissues(self.corrected, self.brain, priors()))
-        self.air: Callable[[], NDArray[np.bool_]] = Once(lambda: air.air_mask(self.image, self.mask))
+        self.around: Callable[[], air.Surroundings] = Once(lambda: air.surroundings(self.image, self.mask))
         #: Intensities of the air, bias-corrected as the tissues are.
-        self.noise: Callable[[], NDArray[Any]] = Once(lambda: air.sample(self.corrected[self.air()]))
+        self.noise: Callable[[], NDArray[Any]] = Once(lambda: air.sample(self.corrected[self.around().air]))
 
     def tissue(self, name: str) -> NDArray[Any]:
         """Intensities of a tissue, bias-corrected."""
@@ -103,8 +103,8 @@ def measure_image(measured: Measured, head: Head) -> None:
         "cv_wm": lambda: contrast.coefficient_of_variation(head.tissue("wm")),
         "wm2max": lambda: contrast.wm2max(head.tissue("wm"), air.sample(head.corrected.ravel())),
         "efc": lambda: air.efc(head.raw),
-        "fber": lambda: air.fber(head.raw, head.air()),
-        "artefact_share": lambda: air.artefact_share(head.raw, head.air()),
+        "fber": lambda: air.fber(head.raw, head.around().air, head.around().head),
+        "artefact_share": lambda: air.artefact_share(head.raw, head.around().air),
         "fwhm_mm": lambda: sharpness.fwhm_mm(texture()),
         "sharpness": lambda: sharpness.sharpness(texture()),
     }

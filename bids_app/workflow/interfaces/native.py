@@ -230,10 +230,12 @@ def _extract(raw: Any, extraction: Any, context: RunContext) -> tuple[Image, Ima
     settings = context.settings
     image = images.conform(raw)
     if extraction.method == "precomputed":
+        from bids_app.steps.brain_mask import given_brain
+
         given = images.conform(nib.load(extraction.mask))
         if not images.same_grid(given, image, tolerance_mm=0.01):
             raise images.ImageError(f"the given mask {extraction.mask.name} is on another grid")
-        return images.like(images.mask_of(given).astype(np.uint8), image), None
+        return images.like(given_brain(images.array_of(given)).astype(np.uint8), image), None
     if extraction.method == "hd-bet":
         from bids_app.steps.brain_mask.hd_bet import is_left_handed, load
         from bids_app.workflow.gpu import predict_on_gpu

@@ -9,6 +9,7 @@ from typing import Any
 from bids_app.inputs.series import Series, Session
 from bids_app.outputs.manifest import InputRecord, Manifest, task_key
 from bids_app.outputs.tree import NATIVE, OutputSpace, Target, output_uri, product_uri
+from bids_app.steps import diffusion
 from bids_app.workflow.context import INDIVIDUAL, RunContext
 from bids_app.workflow.plan.tasks import FileInput, Task, task_name
 
@@ -80,7 +81,8 @@ class Ledger:
         said.pop("masks", None)  # paths of this machine; what is in them is among the parents
         if raw and series.diffusion is not None:
             part = series.diffusion
-            said["diffusion"] = [part.role, part.b_value, part.volumes, part.weights, _made_of(part.made_of)]
+            made_of = [[one.volumes, one.weights, one.b_value] for each in part.made_of if (one := each.diffusion)]
+            said["diffusion"] = [diffusion.VERSION, part.role, part.b_value, part.volumes, part.weights, made_of]
         key = task_key(step, self.context.versions[step], said, parents)
         if step not in self.settings.steps:  # an earlier run's, or nothing
             record = self.manifest.tasks.get(name)
@@ -178,7 +180,3 @@ class Ledger:
 def is_map(series: Series) -> bool:
     """Whether it is a map whose numbers have a unit: never bias-corrected nor normalised."""
     return series.diffusion is not None and series.diffusion.role == "adc"
-
-
-def _made_of(parts: tuple[Series, ...]) -> list[Any]:
-    return [[one.diffusion.volumes, one.diffusion.weights] for one in parts if one.diffusion]

@@ -7,9 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_app.steps import images
-from bids_app.steps.brain_mask import clean_mask, fill_holes, largest_component, template, volume_ml
+from bids_app.steps.brain_mask import clean_mask, fill_holes, given_brain, largest_component, template, volume_ml
+from bids_app.steps.images import ImageError
 from bids_app.steps.registration import RegistrationError
 
 
@@ -83,3 +85,20 @@ def test_real_heads_agree_with_their_reference_masks(shared: Path, head: str, re
     expected = fill_holes(images.mask_of(truth))
     found = images.mask_of(template.template_mask(image))
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) >= 0.93
+
+
+@pytest.mark.parametrize("top", [1.0, 100.0, 255.0])
+def test_of_a_given_probability_half_and_more_is_brain(top: float) -> None:
+    brain = np.zeros((30, 30, 30))
+    brain[5:25, 5:25, 5:25] = 1
+    soft = ndimage.gaussian_filter(brain, 1.0)
+    assert given_brain(soft / soft.max() * top).sum() == pytest.approx(brain.sum(), rel=0.05)
+
+
+def test_of_given_labels_every_one_is_brain() -> None:
+    labels = np.arange(27).reshape(3, 3, 3).astype(np.float32)
+    assert np.array_equal(given_brain(labels), labels > 0)
+    assert np.array_equal(given_brain(np.where(labels > 5, 255.0, 0.0)), labels > 5)
+    for wrong in (-1.0, np.nan):
+        with pytest.raises(ImageError, match="below 0 or that are no numbers"):
+            given_brain(np.where(labels == 3, wrong, labels))

@@ -54,9 +54,17 @@ def test_the_trace_is_exact_for_any_tensor(count: int) -> None:
     assert shell.exact
     assert shell.volumes == tuple(range(1, count + 1))
     assert sum(shell.weights) == pytest.approx(1)
-    trace = trace_image(signals.reshape(1, 1, 1, -1), shell.weights)
+    trace = trace_image((signal.reshape(1, 1, 1) for signal in signals), shell.weights)
     found = apparent_diffusion(np.full((1, 1, 1), 800.0), trace, shell.b_value)
     assert found.item() == pytest.approx(np.trace(tensor) / 3, rel=0.05 if count == 20 else 1e-4)
+
+
+def test_what_b0_is_weighted_by_counts() -> None:
+    adc = np.array([0.5e-3, 0.8e-3, 3e-3])
+    b0, trace = 900 * np.exp(-50 * adc), 900 * np.exp(-1000 * adc)
+    np.testing.assert_allclose(apparent_diffusion(b0, trace, 1000.0, 50.0), adc, rtol=1e-5)
+    with pytest.raises(ImageError, match="must be above 50"):
+        apparent_diffusion(b0, trace, 50.0, 50.0)
 
 
 def test_one_direction_is_no_trace_and_says_so() -> None:
@@ -73,11 +81,13 @@ def test_of_several_shells_the_clinical_one_is_taken() -> None:
     assert shell.volumes == (3, 4)
     assert shell.b_value == pytest.approx(997.5)
     assert b0_volumes(b_values) == (0, 1)
+    assert b0_volumes([0, 50, 0, 1000]) == (0, 2), "50 is a weighting where there is less"
+    assert b0_volumes([50, 50, 1000]) == (0, 1)
     assert clinical_shell([0, 0]) is None
 
 
 def test_b0_is_the_mean_and_a_trace_without_signal_is_0() -> None:
-    volumes = np.array([[[[100.0, 120.0]]], [[[0.0, 50.0]]]])
+    volumes = np.array([[[[100.0]], [[0.0]]], [[[120.0]], [[50.0]]]])
     assert mean_b0(volumes).ravel().tolist() == [110.0, 25.0]
     np.testing.assert_allclose(trace_image(volumes, (0.5, 0.5)).ravel(), [np.sqrt(12000), 0.0], rtol=1e-6)
 
@@ -89,8 +99,9 @@ def test_the_unit_of_a_scanners_map_is_told_from_the_brain(factor: float, unit: 
 
 
 def test_a_map_in_no_known_unit_is_an_error() -> None:
-    with pytest.raises(ImageError, match="no brain's ADC"):
-        adc_unit(np.full(100, 1e12))
+    for median in (1e12, 80.0, 8.0, 0.08):  # 1e-5 mm^2/s, and scales for display: ten times off in the nearest unit
+        with pytest.raises(ImageError, match="no brain's ADC"):
+            adc_unit(np.full(100, median))
     with pytest.raises(ImageError, match="no value above 0"):
         adc_unit(np.zeros(100))
 

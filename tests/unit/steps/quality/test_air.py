@@ -36,7 +36,7 @@ def head(noise: float = 4.0):
 
 def test_air_mask_is_all_outside_and_nothing_of_the_head() -> None:
     image, brain, inside = head()
-    mask = air.air_mask(image, brain)
+    mask = air.surroundings(image, brain).air
     assert not (mask & inside).any()
     upper = np.zeros(SHAPE, bool)
     upper[:, :, 24:] = True
@@ -48,7 +48,7 @@ def test_air_mask_is_all_outside_and_nothing_of_the_head() -> None:
 def test_air_that_was_set_to_zero_is_not_taken_for_air() -> None:
     image, brain, _ = head(noise=0)
     with pytest.raises(CannotMeasureError, match="set to 0"):
-        air.air_mask(image, brain)
+        air.surroundings(image, brain)
 
 
 def test_a_field_of_view_without_air_says_so() -> None:
@@ -56,14 +56,14 @@ def test_a_field_of_view_without_air_says_so() -> None:
     window = tuple(slice(16, 46) for _ in range(3))
     tight = new_image(np.asarray(image.dataobj)[window], AFFINE)
     with pytest.raises(CannotMeasureError, match="no air"):
-        air.air_mask(tight, new_image(np.asarray(brain.dataobj)[window], AFFINE))
+        air.surroundings(tight, new_image(np.asarray(brain.dataobj)[window], AFFINE))
 
 
 def test_padding_beside_true_air_is_left_out() -> None:
     image, brain, _ = head()
     array = np.asarray(image.dataobj).copy()
     array[:6] = 0
-    mask = air.air_mask(new_image(array, AFFINE), brain)
+    mask = air.surroundings(new_image(array, AFFINE), brain).air
     assert mask.any()
     assert not mask[:5].any()
 
@@ -87,14 +87,36 @@ def test_efc_is_the_formula_written_as_a_loop() -> None:
 def test_fber_is_the_ratio_of_median_energies() -> None:
     image = np.array([[[10.0, 20.0, 30.0, 1.0, 2.0, 3.0]]])
     outside = np.array([[[False, False, False, True, True, True]]])
-    assert air.fber(image, outside) == pytest.approx(400 / 4)
+    assert air.fber(image, outside, ~outside) == pytest.approx(400 / 4)
     with pytest.raises(CannotMeasureError, match="air is 0"):
-        air.fber(np.where(outside, 0, image), outside)
+        air.fber(np.where(outside, 0, image), outside, ~outside)
+
+
+def test_fber_does_not_hang_on_how_much_air_or_neck_is_in_the_field_of_view() -> None:
+    image, brain, inside = head()
+    whole = np.asarray(image.dataobj)
+    found = []
+    for window in (slice(0, None), slice(16, None)):  # with the neck and without
+        part = new_image(whole[:, :, window], AFFINE)
+        around = air.surroundings(part, new_image(np.asarray(brain.dataobj)[:, :, window], AFFINE))
+        assert (around.head & ~inside[:, :, window]).sum() < 0.2 * around.head.sum()  # blocks of 4 mm at the rim
+        found.append(air.fber(whole[:, :, window], around.air, around.head))
+    padded = new_image(np.pad(whole, 12), AFFINE)
+    around = air.surroundings(padded, new_image(np.pad(np.asarray(brain.dataobj), 12), AFFINE))
+    found.append(air.fber(np.asarray(padded.dataobj), around.air, around.head))
+    assert found == pytest.approx([found[0]] * 3, rel=0.1)
+
+
+@pytest.mark.parametrize("slices", [24, 25, 32])
+def test_a_sample_is_of_all_slices_whatever_the_matrix(slices: int) -> None:
+    number = np.broadcast_to(np.arange(slices, dtype=np.uint8), (512, 512, slices)).ravel()
+    found = np.bincount(air.sample(number), minlength=slices)
+    assert found.min() > 0.9 * found.mean()
 
 
 def test_artefacts_are_clusters_far_above_the_noise() -> None:
     image, brain, _ = head()
-    mask = air.air_mask(image, brain)
+    mask = air.surroundings(image, brain).air
     array = np.asarray(image.dataobj).copy()
     assert air.artefact_share(array, mask) == 0
     array[2, 30, 50] = 500  # a single spike is not a cluster
