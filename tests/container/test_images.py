@@ -61,7 +61,7 @@ def test_docker_under_strict_settings(image: Docker, small: Path, outside: dict[
 def test_docker_stops_in_order(image: Docker, small: Path, scratch: Path) -> None:
     out = writable(scratch / "docker-stopped")
     words = [
-        *image.command, "run", "--rm", "--name", "bids_app-stopped", "-v", f"{small}:/data:ro", "-v", f"{out}:/out",
+        str(image.command), "run", "--rm", "--name", "bids_app-stopped", "-v", f"{small}:/data:ro", "-v", f"{out}:/out",
     ]  # fmt: skip
     settings = {**os.environ, **containers_conf()}
     run = [*words, IMAGE, "/data", "/out", "participant", *WORDS]
@@ -69,7 +69,7 @@ def test_docker_stops_in_order(image: Docker, small: Path, scratch: Path) -> Non
     while process.poll() is None and not list(out.glob("sub-*/**/*.nii.gz")):
         time.sleep(0.2)
     assert process.poll() is None, "it ended before it could be stopped"
-    stop = [*image.command, "stop", "-t", "60", "bids_app-stopped"]
+    stop = [str(image.command), "stop", "-t", "60", "bids_app-stopped"]
     subprocess.run(stop, check=True, stdout=subprocess.DEVNULL, env=settings)
     assert process.wait(120) == TRY_AGAIN
 
