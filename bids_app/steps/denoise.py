@@ -16,7 +16,7 @@ from bids_app.steps.ants import run_ants, to_ants
 from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, ImageError, array_of, like, mask_of, spacing_mm
 
-VERSION = "1"
+VERSION = "2"
 
 NoiseModel = Literal["Rician", "Gaussian"]
 
@@ -30,6 +30,8 @@ _FLAT = (2, 5)
 #: The filter's constants are absolute: intensities are brought to about this size before, by a power of two, which
 #: changes no bit of their mantissas, so that the result does not depend on the unit of the image.
 _SCALE = 1024.0
+#: What counts as the lowest value of an image with negative ones: a few odd voxels do not.
+_LOWEST_PERCENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,22 @@ def denoise(image: Image, brain_mask: Image, contrast: str = "") -> Denoised:
         The brain mask is empty, or the brain is dark.
     """
     array, brain = array_of(image), mask_of(brain_mask)
+    background = array == 0
+    # ANTs compares patches by the ratio of their means: it passes over what is negative. UNIT1 is stored from -0.5
+    least = float(np.percentile(array[~background], _LOWEST_PERCENT)) if array.min() < 0 else 0.0
+    if least < 0:
+        array = np.where(background, np.float32(0), array - np.float32(least))
     median = float(np.median(array[brain])) if brain.any() else 0.0
     if median <= 0:
         raise ImageError("the brain mask is empty or the brain in it dark: there is nothing to be denoised")
-    model: NoiseModel = "Gaussian" if contrast == "UNIT1" or array.min() < 0 else "Rician"
+    model: NoiseModel = "Gaussian" if contrast == "UNIT1" or array_of(image).min() < 0 else "Rician"
     patch, search = _radii(image)
     scale = np.float32(2.0 ** round(np.log2(_SCALE / median)))
-    box = box_of(array != 0)
+    box = box_of(~background)
     result = np.zeros_like(array)
     result[box] = _filtered(like(array[box] * scale, image), model, patch, search) / scale
-    result[array == 0] = 0
-    removed = (array - result)[brain & (array != 0)]
+    removed = (array - result)[brain & ~background]
+    result = np.where(background, np.float32(0), result + np.float32(least))
     noise_sd = 1.4826 * float(np.median(np.abs(removed - np.median(removed))))
     return Denoised(like(result, image), noise_sd, model, patch, search)
 

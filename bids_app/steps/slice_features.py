@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .images import ImageError
 
-VERSION = "1"
+VERSION = "2"
 
 #: Pixels along a side of the canvas that a slice is put on, and their edge: a head of 22 cm fits, and it is the size
 #: that networks of natural images take.
@@ -69,8 +69,10 @@ def on_canvas(plane: NDArray[Any], inside: NDArray[Any], spacing_mm: tuple[float
     shape = (CANVAS, CANVAS)
     matrix = np.diag(scale)
     moved = affine_transform(values, matrix, offset, shape, order=1)
+    share = affine_transform(mask.astype(np.float32), matrix, offset, shape, order=1)
     brain = affine_transform(mask.astype(np.uint8), matrix, offset, shape, order=0) > 0
-    return np.where(brain, moved, np.float32(0)).astype(np.float32), brain
+    # over the brain's share of a pixel: else the zeros around it would darken the rim by what the pixels' size has it
+    return np.where(brain, moved / np.maximum(share, 1e-3), np.float32(0)).astype(np.float32), brain
 
 
 def describe(plane: _Plane, inside: _Mask) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from bids_app.steps.rigid import affine_of, centred, displacement_mm, half_way, 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "3"
+VERSION = "4"
 
 #: Largest displacement of a visit from one round to the next at which the template stands; the optimiser's own noise is
 #: of this size. And the rounds at most: computed heads took one or two.
@@ -197,10 +197,8 @@ def _average(visits: Mapping[str, Visit], poses: Mapping[str, NDArray[np.float64
             lesion |= mask_of(resample_mask(visit.lesion, grid, way))
         if visit.contrast == shown:
             array = array_of(visit.image)
-            level = float(np.median(array[mask_of(visit.brain_mask)])) or 1.0
-            layer = array_of(
-                resample(like(array * np.float32(_LEVEL / level), visit.image), grid, way, threads=threads)
-            )
+            factor = np.float32(_LEVEL / _level(array[mask_of(visit.brain_mask)]))
+            layer = array_of(resample(like(array * factor, visit.image), grid, way, threads=threads))
             reached = mask_of(resample_mask(like(np.ones(array.shape, np.uint8), visit.image), grid, way))
             layers.append(np.where(reached, layer, np.nan))
     image = _median(layers)
@@ -209,6 +207,12 @@ def _average(visits: Mapping[str, Visit], poses: Mapping[str, NDArray[np.float64
     averaged = tuple(sorted(name for name, visit in visits.items() if visit.contrast == shown))
     shows = new_image(lesion.astype(np.uint8), grid.affine) if lesion.any() else None
     return Template(new_image(image, grid.affine), mask, {}, {}, 0, 0.0, averaged, shows)
+
+
+def _level(values: NDArray[np.float32]) -> float:
+    """The brain's median; of a ratio of images with negative values (UNIT1), which has its scale already, `_LEVEL`."""
+    low, middle = np.percentile(values, (5, 50))
+    return float(middle) if low >= 0 and middle > 0 else _LEVEL
 
 
 def _median(layers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

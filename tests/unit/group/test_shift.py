@@ -216,6 +216,15 @@ def test_the_slice_is_the_central_one_on_a_millimetre_grid(scanners: Path) -> No
     assert (plane[~inside] == 0).all()
 
 
+@pytest.mark.parametrize("edge", [0.7, 0.9, 1.0, 1.3])
+def test_the_rim_of_the_brain_is_as_bright_as_the_rest_whatever_the_pixels(edge: float) -> None:
+    side = int(200 / edge)
+    i, j = np.indices((side, side)) * edge - 100
+    inside = i**2 + j**2 < 70**2
+    plane, brain = slice_features.on_canvas(np.full((side, side), 100.0), inside, (edge, edge))
+    assert plane[brain] == pytest.approx(100, rel=1e-4)
+
+
 def test_features_say_what_they_are_named_after() -> None:
     at = np.mgrid[:224, :224] - 111.5
     inside = np.hypot(*at) < 70

@@ -47,6 +47,16 @@ def test_most_of_the_noise_goes_and_edges_stay_as_steep_as_they_are(spacing) -> 
     assert 0.7 * NOISE < found.noise_sd < 1.1 * NOISE, "what was taken away is about what had been added"
 
 
+def test_an_image_with_negative_values_is_denoised_as_the_same_one_without() -> None:
+    _, image, mask = head((2.0, 2.0, 2.0))
+    array = array_of(image) + np.float32(1)  # UNIT1 is stored from 0 or from -0.5 on
+    above, below = (denoise(like(array - np.float32(low), image), mask, "UNIT1") for low in (array.min() - 1, 100.0))
+    noise = [one.noise_sd for one in (above, below)]
+    assert noise[1] == pytest.approx(noise[0], rel=0.02)
+    off = array_of(above.image) + array.min() - 1 - (array_of(below.image) + 100)
+    assert np.abs(off[mask_of(mask)]).mean() < 0.1 * noise[0]
+
+
 def test_patches_stay_in_thick_slices() -> None:
     _, thick, mask = head((1.0, 1.0, 5.0))
     found = denoise(thick, mask)

@@ -146,3 +146,10 @@ def test_one_that_does_not_fit_the_average_costs_the_others_nothing(pair, monkey
     assert _apart(found, "12", MOTIONS[:2]) < 0.2
     alone = build_template(pair)
     np.testing.assert_allclose(array_of(found.image).mean(), array_of(alone.image).mean(), rtol=0.01)
+
+
+def test_levels_of_magnitude_images_are_made_equal_and_those_of_ratios_kept() -> None:
+    values = np.random.default_rng(0).normal(400, 100, 5000).astype(np.float32)
+    assert template._level(values) == pytest.approx(np.median(values))
+    for offset in (-0.02, 0.02):  # UNIT1 around 0: a median says nothing of its scale
+        assert template._level((values - 400) / 500 + np.float32(offset)) == template._LEVEL
