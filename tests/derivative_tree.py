@@ -71,14 +71,16 @@ class Tree:
             add = _Task(self, folder, tasks)
             add(f"mask/{name}", {f"{entities}label-brain_desc-{suffix}_mask": self._mask()})
             kept = {"EchoTime": 0.003, "MagneticFieldStrength": 3, "Manufacturer": "Siemens", "Sources": ["bids:raw:x"]}
+            mask = {f"mask/{name}": f"mask/{name}"}
+            defaced_by = {f"deface/{name}": f"deface/{name}"} if face_check is not None else {}
             if face_check is not None:
                 defaced = {
                     f"{entities}label-face_desc-{suffix}_mask": self._mask(),
                     f"{entities}desc-defaced_{suffix}": self._image("int16" if number % 2 else "float32"),
                 }
-                add(f"deface/{name}", defaced, {"face_check": face_check}, kept)
+                add(f"deface/{name}", defaced, {"face_check": face_check}, kept, mask)
             preproc = image if image is not None else self._image()
-            add(f"bias/{name}", {f"{entities}desc-preproc_{suffix}": preproc}, None, kept)
+            add(f"bias/{name}", {f"{entities}desc-preproc_{suffix}": preproc}, None, kept, {**mask, **defaced_by})
             if not is_reference:
                 add(f"coregister/{name}", {f"{entities}from-{suffix}_to-{reference}_mode-image_xfm": float(number)})
             else:
@@ -87,7 +89,7 @@ class Tree:
                     add(f"segment/{name}", {f"{entities}seg-synth_desc-{suffix}_dseg": self._labels()})
             for where, space in (("reference", f"space-{reference}"), (f"{ATLAS}_res-1", f"space-{ATLAS}_res-1")):
                 found = {f"{entities}{space}_desc-preproc_{suffix}": self._image()}
-                add(f"resample/{name}/{where}/preproc", found, None, kept)
+                add(f"resample/{name}/{where}/preproc", found, None, kept, {f"bias/{name}": f"bias/{name}"})
                 if is_reference:
                     masks = {
                         f"{entities}{space}_label-{one}_desc-{suffix}_mask": self._mask() for one in ("brain", "face")
@@ -153,7 +155,7 @@ class _Task:
 
     def __call__(
         self, name: str, made: Mapping[str, Any], facts: Mapping[str, Any] | None = None,
-        sidecar: Mapping[str, Any] | None = None,
+        sidecar: Mapping[str, Any] | None = None, parents: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         files = []
         for stem, content in made.items():
@@ -163,7 +165,7 @@ class _Task:
                 (self.tree.output / path).write_bytes(data)
                 digest = hashlib.sha256(data).hexdigest()
                 files.append({"path": path.as_posix(), "sha256": digest, "size": len(data)})
-        self.tasks[name] = {"key": name, "parents": {}, "files": files, "facts": dict(facts or {})}
+        self.tasks[name] = {"key": name, "parents": dict(parents or {}), "files": files, "facts": dict(facts or {})}
 
     def _contents(self, stem: str, content: Any, sidecar: Mapping[str, Any]) -> list[tuple[str, bytes]]:
         if isinstance(content, float):

@@ -1,7 +1,8 @@
 """The studies (sessions) of an output, as exports see them: what is finished of each series, by the manifests alone.
 
 Nothing of the dataset's images is read here or anywhere in an export. A series is left out, with the reason, unless it
-was defaced and passed the face check.
+was defaced and passed the face check; and of its images those are left out that were not made from the defaced one, or
+that stand on something that has been replaced since (what a killed run left).
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from typing import Any
 from bids_app.exports.options import Wanted
 from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.series import Series, parse_entities
+from bids_app.outputs.defaced import made_from_defaced
 from bids_app.outputs.manifest import Manifest, manifest_path, read_manifest
 from bids_app.outputs.names import session_folder, sidecar_of
 from bids_app.outputs.sidecars import acquisition_fields
+from bids_app.reports.contents import standing
 
 _EXTENSIONS = (".nii.gz", ".mat", ".h5", ".tsv")
+#: Suffixes of what shows no face, whatever it was found in.
+_FACELESS = ("mask", "dseg", "probseg", "xfm")
+_WITH_FACE = "an image of it was not made from the defaced one; run the participant level again"
 
 
 @dataclass(frozen=True)
@@ -139,22 +145,25 @@ def read_study(
     Parameters
     ----------
     defaced_before
-        The data came defaced (`--no-deface`): series without the step are taken, too.
+        The data came defaced (`--no-deface`): images that were made without the step are taken, too.
     allow_face
         Series in which the face check found a face and that were written all the same are taken, too.
     """
-    manifest = read_manifest(manifest_path(output, subject, session))
+    manifest = standing(read_manifest(manifest_path(output, subject, session)))
     series, left_out = [], []
     for row in _rows(output / _table(subject, session)):
         name = row["series"]
         if row["status"] == "rejected":
             continue
-        one = StudySeries(name, _series(name), row, _files(name, manifest), output)
+        files, with_face = _files(name, manifest, defaced_before)
+        one = StudySeries(name, _series(name), row, files, output)
         reason = _refusal(name, manifest, defaced_before, allow_face)
         if reason:
             left_out.append((name, reason))
-        else:
-            series.append(one)
+            continue
+        series.append(one)
+        if with_face:
+            left_out.append((name, _WITH_FACE))
     return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session))
 
 
@@ -171,8 +180,12 @@ def _refusal(name: str, manifest: Manifest, defaced_before: bool, allow_face: bo
     return "the face check found a face in it" if check == "allowed" else "it did not pass the face check"
 
 
-def _files(name: str, manifest: Manifest) -> tuple[Derivative, ...]:
-    found = []
+def _files(name: str, manifest: Manifest, defaced_before: bool) -> tuple[tuple[Derivative, ...], bool]:
+    """The files of a series that may leave, and whether there are images that may not: not made from the defaced one.
+
+    The verdict of the face check is that of the defaced image alone, so it holds for nothing else.
+    """
+    found, with_face = [], False
     for task_name, task in manifest.tasks.items():
         step, of, *where = task_name.split("/")
         if of != name:
@@ -183,9 +196,13 @@ def _files(name: str, manifest: Manifest) -> tuple[Derivative, ...]:
                 continue
             *parts, suffix = PurePosixPath(file.path).name.removesuffix(extension).split("_")
             entities = {key: value for key, _, value in (part.partition("-") for part in parts)}
+            is_image = extension == ".nii.gz" and suffix not in _FACELESS
+            if is_image and not defaced_before and not made_from_defaced(task_name, manifest.tasks):
+                with_face = True
+                continue
             space = _space(step, where, entities)
             found.append(Derivative(file.path, file.sha256, file.size, space, suffix, extension, entities))
-    return tuple(sorted(found, key=lambda file: file.path))
+    return tuple(sorted(found, key=lambda file: file.path)), with_face
 
 
 def _space(step: str, where: list[str], entities: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from bids_app.inputs.content import file_sha256
 from bids_app.outputs.anonymise import safe_text
+from bids_app.outputs.defaced import still_with_face
 from bids_app.outputs.names import session_folder
 from bids_app.outputs.writer import plain, write_bytes
 
@@ -165,6 +166,7 @@ def remove_outdated(
     set_aside: frozenset[str] = frozenset(),
     known: Manifest | None = None,
     lesions: frozenset[str] | None = None,
+    defacing: bool = False,
 ) -> list[str]:
     """Forget, and remove the files of, every finished task that stands on something that is no longer so.
 
@@ -182,6 +184,9 @@ def remove_outdated(
         reference is kept.
     lesions
         Series on which a lesion mask was drawn: that of another one is not one any more; None where all are kept.
+    defacing
+        The run removes faces: images of a defaced series that an earlier run made without (`--no-deface`) and what
+        stands on them are outdated. A later run that keeps the face on purpose lives beside the defaced image.
     known
         The manifest, where it was read just now: nothing is locked and read again where nothing is outdated.
 
@@ -192,7 +197,13 @@ def remove_outdated(
     of_subject = path.parents[1] if path.parent.name.startswith("ses-") else path.parent
     individual = individual_key(read_manifest(of_subject / "individual" / "manifest.json"))
     standing = partial(
-        _standing, series=series, reference=reference, set_aside=set_aside, individual=individual, lesions=lesions
+        _standing,
+        series=series,
+        reference=reference,
+        set_aside=set_aside,
+        individual=individual,
+        lesions=lesions,
+        defacing=defacing,
     )
     if known is not None and len(standing(known)) == len(known.tasks):
         return []
@@ -215,6 +226,7 @@ def _standing(
     set_aside: frozenset[str],
     individual: str,
     lesions: frozenset[str] | None,
+    defacing: bool,
 ) -> Mapping[str, TaskRecord]:
     """The tasks of which all that they stand on is still so."""
     kept = {name: task for name, task in manifest.tasks.items() if _of(name)[1] in series}
@@ -231,6 +243,9 @@ def _standing(
                 for parent, key in task.parents.items()
             )
         }
+        if len(valid) == len(kept) and defacing:  # only now is it known which defaced image is still one
+            with_face = still_with_face(valid)
+            valid = {name: task for name, task in valid.items() if name not in with_face}
         if len(valid) == len(kept):
             return kept
         kept = valid

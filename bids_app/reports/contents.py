@@ -19,6 +19,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from bids_app.outputs.defaced import still_with_face
 from bids_app.outputs.manifest import Manifest, TaskRecord, individual_manifest, read_manifest
 from bids_app.outputs.measures import measures_of
 from bids_app.steps.images import Image
@@ -59,10 +60,24 @@ class SeriesContent:
         return [one for part in self.cell("warnings").split(";") if (one := part.strip())]
 
     @property
-    def face_is_gone(self) -> bool:
-        """Whether the face check passed; without it a picture shows nothing but the brain."""
+    def face_check_passed(self) -> bool:
+        """Whether there is a defaced image in which no face was found."""
         task = self.tasks.get("deface")
         return task is not None and bool(task.files) and task.facts.get("face_check") == "passed"
+
+    @property
+    def face_is_gone(self) -> bool:
+        """Whether the face check passed, and of the very image that all others were made from.
+
+        Otherwise a picture shows nothing but the brain.
+        """
+        if not self.face_check_passed:
+            return False
+        of_series = {}
+        for name, task in self.tasks.items():
+            step, *rest = name.split("/")
+            of_series["/".join((step, self.name, *rest))] = task
+        return not still_with_face(of_series)
 
     def cell(self, column: str) -> str:
         """A cell of the table, empty where it is missing or "n/a"."""

@@ -187,7 +187,7 @@ class _SeriesFigures:
         said = self.series.tasks["deface"].facts.get("face_check") if "deface" in self.series.tasks else None
         if said is None:
             return None
-        if not self.series.face_is_gone or self._defaced is None:
+        if not self.series.face_check_passed or self._defaced is None:
             why = "The face check did not pass, so the surface of this head is not shown."
             return Figure("face", "Defacing", problem=why)
         alt = "Surface of the defaced head, from the front and from its left; the face check found no face in it."

@@ -24,6 +24,7 @@ from PIL import Image
 from bids_app.cli.main import run
 from bids_app.exports.slicing import BrokenStackError, Grey, check_spacing, check_stack, fitted, picture, slicing_plane
 from bids_app.exports.splits import assign_splits
+from bids_app.outputs.manifest import manifest_path
 from bids_app.steps.images import new_image
 
 KEY = ("--export-key",)
@@ -265,6 +266,35 @@ def test_data_that_came_defaced_and_faces_that_were_allowed(tmp_path: Path) -> N
     assert export(tree, "--format", "webdataset", "--no-deface", "--allow-face") == 0
     assert len(rows(tree.output / "exports" / "webdataset" / "samples.csv")) == 2
     assert export(tree, "--format", "mr-rate", "--no-deface", *KEY, str(tmp_path / "key")) == 0
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["replaced", "killed"])
+def test_an_image_with_a_face_does_not_leave_by_the_verdict_of_another(tmp_path: Path, killed: bool) -> None:
+    """Of a run without defacing, a bias-corrected image was left; a later run that defaced did not come to it."""
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",))
+    tree.study("02", contrasts=("T1w",))
+    where = manifest_path(tree.output, "01", None)
+    content = json.loads(where.read_text())
+    parents = content["tasks"]["bias/sub-01_T1w"]["parents"]
+    if killed:
+        parents["deface/sub-01_T1w"] = "of another mask"
+    else:
+        del parents["deface/sub-01_T1w"]
+    where.write_text(json.dumps(content))
+    for images in ("native/preproc", "atlas/preproc"):
+        root = tmp_path / images.partition("/")[0]
+        words = ("--format", "webdataset", "--split", "1", "0", "0", "--export-dir", str(root))
+        assert export(tree, *words, "--export-images", images) == 0
+        assert [row["sample"] for row in rows(root / "samples.csv")] == ["sub-02"]
+        reasons = {row["reason"] for row in rows(root / "left_out.csv") if row["study"] == "sub-01"}
+        assert killed or "an image of it was not made from the defaced one; run the participant level again" in reasons
+    words = ("--format", "webdataset", "--split", "1", "0", "0", "--export-dir", str(tmp_path / "defaced"))
+    assert export(tree, *words, "--export-images", "native/defaced") == 0
+    assert len(rows(tmp_path / "defaced" / "samples.csv")) == 2
+    if not killed:
+        assert export(tree, *words, "--export-images", "native/preproc", "--no-deface") == 0
+        assert len(rows(tmp_path / "defaced" / "samples.csv")) == 2, "the data came defaced"
 
 
 def test_images_of_other_kinds() -> None:

@@ -104,6 +104,37 @@ def test_outputs_on_a_reference_that_was_only_left_out_are_kept(tmp_path: Path) 
     assert remove_outdated(tmp_path, where, names, "s") == ["resample/s/reference"]
 
 
+@pytest.mark.parametrize("denoised", [False, True])
+def test_a_run_that_defaces_removes_what_an_earlier_one_made_of_the_face(tmp_path: Path, denoised: bool) -> None:
+    where = tmp_path / "manifest.json"
+    chain = {
+        "mask/s": TaskRecord("m", {}, (_made(tmp_path, "mask", b"x"),)),
+        "bias/s": TaskRecord("b", {"mask/s": "m"}, (_made(tmp_path, "bias", b"a face"),)),
+        "resample/s/reference/preproc": TaskRecord("r", {"bias/s": "b"}, (_made(tmp_path, "moved", b"a face"),)),
+        "segment/s": TaskRecord("g", {}, (_made(tmp_path, "labels", b"x"),)),
+        "mask/t": TaskRecord("m", {}, (_made(tmp_path, "other", b"x"),)),
+        "bias/t": TaskRecord("b", {"mask/t": "m"}, (_made(tmp_path, "kept", b"never defaced"),)),
+    }
+    if denoised:
+        chain["denoise/s"] = TaskRecord("n", {"mask/s": "m"}, (_made(tmp_path, "denoised", b"a face"),))
+        chain["bias/s"] = TaskRecord("b", {"mask/s": "m", "denoise/s": "n"}, chain["bias/s"].files)
+    chain["deface/s"] = TaskRecord("d", {"mask/s": "m"}, (_made(tmp_path, "defaced", b"no face"),))
+    for name, task in chain.items():
+        record_task(tmp_path, where, name, task)
+    names = frozenset({"s", "t"})
+    assert remove_outdated(tmp_path, where, names, "s") == [], "a later run without defacing lives beside it"
+    gone = ["bias/s", *(["denoise/s"] if denoised else []), "resample/s/reference/preproc"]
+    assert remove_outdated(tmp_path, where, names, "s", defacing=True) == gone
+    assert not (tmp_path / "bias").exists()
+    assert (tmp_path / "kept").exists()
+    through = {"deface/s": "d"}
+    if denoised:
+        record_task(tmp_path, where, "denoise/s", TaskRecord("n", through, ()))
+        through = {"denoise/s": "n"}
+    record_task(tmp_path, where, "bias/s", TaskRecord("b2", through, ()))
+    assert remove_outdated(tmp_path, where, names, "s", defacing=True) == []
+
+
 def test_a_task_that_makes_other_files_takes_its_old_ones_away(tmp_path: Path) -> None:
     where = tmp_path / "manifest.json"
     record_task(tmp_path, where, "atlas/s", TaskRecord("1", {}, (_made(tmp_path, "x.mat", b"a"),)))

@@ -207,6 +207,17 @@ def test_what_stands_on_a_replaced_file_is_not_shown(finished: Finished) -> None
     )
 
 
+def test_an_image_that_was_made_without_the_defaced_one_is_not_shown_as_defaced(finished: Finished) -> None:
+    where = manifest_path(finished.root, "01", None)
+    task = read_manifest(where).tasks["bias/sub-01_FLAIR"]
+    parents = {name: key for name, key in task.parents.items() if not name.startswith("deface/")}
+    record_task(finished.root, where, "bias/sub-01_FLAIR", TaskRecord(task.key, parents, task.files, task.facts))
+    flair, t1w = read_participant(finished.root, "01").sessions[0].series
+    assert flair.face_check_passed
+    assert not flair.face_is_gone
+    assert t1w.face_is_gone
+
+
 def test_missing_and_damaged_files_cost_their_own_pictures(finished: Finished) -> None:
     anat = finished.root / "sub-01" / "anat"
     (anat / "sub-01_desc-biasfield_FLAIR.nii.gz").unlink()
