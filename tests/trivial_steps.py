@@ -6,6 +6,7 @@ with its sidecar, the manifests and the tables.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from bids_app.workflow import run
 
 #: What every step makes: a few bytes, which no later step reads.
 CONTENT = b"made by no step"
+#: Tasks that fail instead, separated by spaces: an environment variable, which workers inherit.
+FAILING = "TRIVIAL_STEPS_FAIL"
 
 
 def nothing(step: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    if step.task.name in os.environ.get(FAILING, "").split():
+        raise RuntimeError("it was told to fail")
     return {role: (CONTENT, {}) for role in step.task.targets}, {}
 
 
@@ -39,7 +44,6 @@ def take_over() -> None:
 def finish(bids_dir: Path, output: Path, *words: str) -> int:
     """Leave an output as a run with trivial steps does, without running: files, manifests; how many sessions."""
     import hashlib
-    import os
 
     from bids_app.cli.parser import build_parser
     from bids_app.cli.settings import command_from

@@ -35,7 +35,17 @@ def made_from_defaced(name: str, tasks: Mapping[str, TaskRecord]) -> bool:
     return any(parents.get(one) == tasks[one].key and made_from_defaced(one, tasks) for one in found)
 
 
-def still_with_face(tasks: Mapping[str, TaskRecord]) -> list[str]:
-    """The tasks that read the raw image of a series that has been defaced since."""
-    found = [name for name in tasks if name.split("/")[0] in _FROM_RAW and f"deface/{name.split('/')[1]}" in tasks]
+def still_with_face(tasks: Mapping[str, TaskRecord], defacing: frozenset[str] = frozenset()) -> list[str]:
+    """The tasks that read the raw image of a series that has been defaced since, or that a run is told to deface.
+
+    Parameters
+    ----------
+    defacing
+        Names of those series: where defacing fails in the end, what shows the face does not stay either.
+    """
+    found = []
+    for name in tasks:
+        step, series, *_ = name.split("/")
+        if step in _FROM_RAW and (series in defacing or f"deface/{series}" in tasks):
+            found.append(name)
     return [name for name in found if not made_from_defaced(name, tasks)]

@@ -166,7 +166,7 @@ def remove_outdated(
     set_aside: frozenset[str] = frozenset(),
     known: Manifest | None = None,
     lesions: frozenset[str] | None = None,
-    defacing: bool = False,
+    defacing: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Forget, and remove the files of, every finished task that stands on something that is no longer so.
 
@@ -185,8 +185,8 @@ def remove_outdated(
     lesions
         Series on which a lesion mask was drawn: that of another one is not one any more; None where all are kept.
     defacing
-        The run removes faces: images of a defaced series that an earlier run made without (`--no-deface`) and what
-        stands on them are outdated. A later run that keeps the face on purpose lives beside the defaced image.
+        Series of which the run removes the face: images of them that an earlier run made without (`--no-deface`) and
+        what stands on them are outdated. A later run that keeps the face on purpose lives beside the defaced image.
     known
         The manifest, where it was read just now: nothing is locked and read again where nothing is outdated.
 
@@ -226,7 +226,7 @@ def _standing(
     set_aside: frozenset[str],
     individual: str,
     lesions: frozenset[str] | None,
-    defacing: bool,
+    defacing: frozenset[str],
 ) -> Mapping[str, TaskRecord]:
     """The tasks of which all that they stand on is still so."""
     kept = {name: task for name, task in manifest.tasks.items() if _of(name)[1] in series}
@@ -244,7 +244,7 @@ def _standing(
             )
         }
         if len(valid) == len(kept) and defacing:  # only now is it known which defaced image is still one
-            with_face = still_with_face(valid)
+            with_face = still_with_face(valid, defacing)
             valid = {name: task for name, task in valid.items() if name not in with_face}
         if len(valid) == len(kept):
             return kept

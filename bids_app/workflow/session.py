@@ -188,7 +188,8 @@ def _close(
         aside = frozenset(series.name for series in session.rejected if not series.unreadable)
         reference = plan.reference.series.name if plan.reference else ""
         lesions = frozenset(lesion.series for lesion in session.lesions) | aside
-        defacing = context.settings.deface and "deface" in context.settings.steps
+        defaces = context.settings.deface and "deface" in context.settings.steps
+        defacing = frozenset(series.name for series in session.series if defaces)
         if remove_outdated(output, where, names, reference, aside, known, lesions, defacing):
             known = None
     manifest, messages = known or read_manifest(where), messages_by_series(failures)

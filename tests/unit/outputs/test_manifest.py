@@ -124,15 +124,16 @@ def test_a_run_that_defaces_removes_what_an_earlier_one_made_of_the_face(tmp_pat
     names = frozenset({"s", "t"})
     assert remove_outdated(tmp_path, where, names, "s") == [], "a later run without defacing lives beside it"
     gone = ["bias/s", *(["denoise/s"] if denoised else []), "resample/s/reference/preproc"]
-    assert remove_outdated(tmp_path, where, names, "s", defacing=True) == gone
+    assert remove_outdated(tmp_path, where, names, "s", defacing=frozenset({"s"})) == gone
     assert not (tmp_path / "bias").exists()
     assert (tmp_path / "kept").exists()
+    assert remove_outdated(tmp_path, where, names, "s", defacing=names) == ["bias/t"], "told to be defaced: it was not"
     through = {"deface/s": "d"}
     if denoised:
         record_task(tmp_path, where, "denoise/s", TaskRecord("n", through, ()))
         through = {"denoise/s": "n"}
     record_task(tmp_path, where, "bias/s", TaskRecord("b2", through, ()))
-    assert remove_outdated(tmp_path, where, names, "s", defacing=True) == []
+    assert remove_outdated(tmp_path, where, names, "s", defacing=frozenset({"s"})) == []
 
 
 def test_a_task_that_makes_other_files_takes_its_old_ones_away(tmp_path: Path) -> None:

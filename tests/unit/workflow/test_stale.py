@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from trees import Nifti, write_tree
+from trivial_steps import FAILING
 
 from bids_app.cli.main import run
 
@@ -89,6 +91,19 @@ def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_pa
     (root / names[0]).write_bytes((root / names[0]).read_bytes()[:-40])  # ends early
     assert _run(root, output, "--stop-on-first-crash", "--nprocs", "2") == 1
     assert not [path for path in output.rglob("*") if ".partial" in path.name]
+    assert run(["verify", str(output)], os.environ) == 0
+
+
+def test_what_shows_a_face_does_not_outlive_a_run_that_cannot_deface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, output = _tree(tmp_path / "data", T1W, FLAIR), tmp_path / "out"
+    assert _run(root, output, "--no-deface") == 0
+    assert _of(output, "preproc_T1w.nii.gz")
+    monkeypatch.setenv(FAILING, "deface/sub-01_T1w")
+    assert _run(root, output) == 1
+    assert not _of(output, "preproc_T1w.nii.gz")
+    assert _of(output, "preproc_FLAIR.nii.gz")
     assert run(["verify", str(output)], os.environ) == 0
 
 
