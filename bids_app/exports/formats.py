@@ -54,3 +54,8 @@ class Export(ABC):
     @abstractmethod
     def readme(self) -> str:
         """What a reader of the export should know."""
+
+
+def no_label(name: str) -> str:
+    """What `left_out.csv` says of an image that is in the export without the label that was asked for."""
+    return f"it has no label {name}: its images are there without it"

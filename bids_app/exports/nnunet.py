@@ -21,7 +21,7 @@ from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.options import ExportSettings, Wanted
 from bids_app.exports.splits import assign_folds
-from bids_app.exports.studies import Derivative, Study
+from bids_app.exports.studies import Derivative, Study, StudySeries
 from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import image_bytes, json_bytes
 from bids_app.steps.images import same_grid
@@ -155,13 +155,12 @@ def _channel_names(channels: tuple[Wanted, ...]) -> list[str]:
 
 def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[Wanted, ...], folder: str) -> CaseJob:
     study = source.read(entry.subject, entry.session)
-    found = [_image(study, one) for one in channels]
-    if not found:
+    images = [_image(study, one) for one in channels]
+    if not images:
         raise CaseError("no contrast is there in most studies; name the channels, as T1w@atlas/preproc")
-    holder = study.reference if found[0].space not in ("native", "isotropic") else None
-    holders = [holder] if holder else study.series
+    found = [image for _, image in images]
     name = str(export.export_label)
-    labels = (one.label(name, found[0].space, found[0].entity("res")) for one in holders)
+    labels = (study.label(series, image, name) for series, image in images)
     label = next((one for one in labels if one is not None), None)
     if label is None:
         raise CaseError(f"it has no label {name} in the space of the images")
@@ -175,12 +174,11 @@ def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[
     return CaseJob(entry.study, key, source.output, folders, tuple(found), label, numbers, facts)
 
 
-def _image(study: Study, wanted: Wanted) -> Derivative:
-    images = (series.image(wanted) for series in study.series)
-    image = next((one for one in images if one is not None), None)
-    if image is None:
-        raise CaseError(f"it has no image {wanted}")
-    return image
+def _image(study: Study, wanted: Wanted) -> tuple[StudySeries, Derivative]:
+    for series in study.series:
+        if (image := series.image(wanted)) is not None:
+            return series, image
+    raise CaseError(f"it has no image {wanted}")
 
 
 def _values(source: Source, study: Study, label: Derivative, name: str) -> tuple[tuple[int, ...], list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bids_app.exports.formats import Export
+from bids_app.exports.formats import Export, no_label
 from bids_app.exports.images import canonical, image_of
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import FileRecord, Journal, Record, derivative_bytes, file_record, unit_key
@@ -144,6 +144,10 @@ class Slices(Export):
             if job is None:
                 self._left_out.append((entry.study, "", "there is no image of these kinds"))
             else:
+                if self.export.export_label:
+                    lacking = {one.about["contrast"] for one in job.volumes if one.label is None}
+                    reason = no_label(self.export.export_label)
+                    self._left_out += [(entry.study, contrast, reason) for contrast in sorted(lacking)]
                 self.units.append(job.unit)
                 yield job
 
@@ -183,8 +187,7 @@ def _job(source: Source, entry: Entry, export: ExportSettings) -> SlicesJob | No
         for wanted in export.wanted():
             if (image := series.image(wanted)) is None:
                 continue
-            holder = series if image.space in ("native", "isotropic") else (study.reference or series)
-            label = holder.label(export.export_label, image.space, image.entity("res")) if export.export_label else None
+            label = study.label(series, image, export.export_label) if export.export_label else None
             volumes.append(_volume(entry, series, image, label, str(wanted), export, study.person))
     if not volumes:
         return None

@@ -125,6 +125,17 @@ class Study:
         """The session's reference, where it may be exported."""
         return next((one for one in self.series if one.is_reference), None)
 
+    def label(self, series: StudySeries, image: Derivative, name: str) -> Derivative | None:
+        """The label on the grid of an image of a series: its own, else the reference's, else that of any other.
+
+        In native and isotropic space each series has its own grid, so only its own label is on it.
+        """
+        holders = [series]
+        if image.space not in ("native", "isotropic"):
+            holders += [one for one in (self.reference, *self.series) if one is not None]
+        found = (one.label(name, image.space, image.entity("res")) for one in holders)
+        return next((one for one in found if one is not None), None)
+
 
 def list_studies(output: Path, subjects: frozenset[str], sessions: frozenset[str]) -> list[tuple[str, str | None]]:
     """Subject and session of everything that has a manifest, in order, of the given participants and sessions."""

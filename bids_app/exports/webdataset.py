@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.exports.archives import tar_pieces, tar_size
-from bids_app.exports.formats import Export
+from bids_app.exports.formats import Export, no_label
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
 from bids_app.exports.options import SPLITS, ExportSettings
+from bids_app.exports.studies import Derivative
 from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import json_bytes
 
@@ -37,6 +38,7 @@ class Sample:
     files: tuple[tuple[str, str, str], ...]  # ending, path, sha256
     about: bytes
     size: int
+    unlabelled: tuple[str, ...] = ()  # contrasts of the images without the label that was asked for
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Shards(Export):
                 if sample is None:
                     self._left_out.append((entry.study, "", "there is no image of these kinds"))
                     continue
+                reason = no_label(str(self.export.export_label))
+                self._left_out += [(entry.study, contrast, reason) for contrast in sample.unlabelled]
                 if samples and _END + sample.size + sum(one.size for one in samples) > self.export.shard_mb * _MB:
                     yield self._shard(split, number, samples)
                     number, samples = number + 1, []
@@ -125,9 +129,8 @@ is not here and why.
 def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | None:
     study = source.read(entry.subject, entry.session)
     wanted = export.wanted()
-    files: list[tuple[str, str, str]] = []
+    found: dict[str, tuple[Derivative, Derivative | None]] = {}
     images: dict[str, Any] = {}
-    sizes = []
     for series in study.series:
         for kind in wanted:
             if (image := series.image(kind)) is None:
@@ -135,22 +138,23 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
             own = [f"{key}-{value}" for key, value in series.series.entities if key not in ("sub", "ses")]
             name = "_".join((*own, series.series.suffix)).lower()
             name += f"_{image.space}-{kind.desc}".lower() if len(wanted) > 1 else ""
-            holder = series if image.space in ("native", "isotropic") else (study.reference or series)
-            label = holder.label(export.export_label, image.space, image.entity("res")) if export.export_label else None
+            label = study.label(series, image, export.export_label) if export.export_label else None
+            found[name] = (image, label)
             images[name] = {"contrast": series.contrast, "image": str(kind), "reference": series.is_reference}
             images[name] |= {"acquisition": series.acquisition}
-            found = [(f"{name}.nii.gz", image)]
-            if label is not None:
-                shared = image.space not in ("native", "isotropic") and len(wanted) == 1
-                images[name]["label"] = f"label-{export.export_label}" + ("" if shared else f"_{name}")
-                found.append((f"{images[name]['label']}.nii.gz", label))
-            for ending, file in found:
-                if ending not in {one for one, *_ in files}:
-                    files.append((ending, file.path, file.sha256))
-                    sizes.append(file.size)
-    if not files:
+    if not found:
         return None
+    labels = {label.path for _, label in found.values() if label is not None}
+    shared = len(labels) == 1 and len(wanted) == 1 and wanted[0].space not in ("native", "isotropic")
+    files: dict[str, Derivative] = {}
+    for name, (image, label) in found.items():
+        files[f"{name}.nii.gz"] = image
+        if label is not None:
+            images[name]["label"] = f"label-{export.export_label}" + ("" if shared else f"_{name}")
+            files.setdefault(f"{images[name]['label']}.nii.gz", label)
+    lacking = {images[name]["contrast"] for name, (_, label) in found.items() if label is None and export.export_label}
     about = {"sample": entry.study, "patient": entry.patient, "split": entry.split, **study.person, "images": images}
     content = json_bytes(about)
-    size = sum(tar_size(one) for one in (*sizes, len(content)))
-    return Sample(entry.study, entry.patient, tuple(files), content, size)
+    size = sum(tar_size(one) for one in (*(file.size for file in files.values()), len(content)))
+    said = tuple((ending, file.path, file.sha256) for ending, file in files.items())
+    return Sample(entry.study, entry.patient, said, content, size, tuple(sorted(lacking)))

@@ -1,0 +1,107 @@
+"""Labels of an export: whose they are, what they are numbered and called, and which images go with them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from derivative_tree import ATLAS, Tree
+
+from bids_app.cli.main import run
+from bids_app.outputs.manifest import manifest_path
+from bids_app.outputs.writer import image_bytes
+from bids_app.steps.images import new_image
+
+
+def export(tree: Tree, *words: str, split: tuple[str, ...] = ("1", "0", "0")) -> int:
+    where = [str(tree.bids), str(tree.output), "export", "--nprocs", "1", "--split", *split]
+    return run([*where, *words], {**os.environ})
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add(tree: Tree, subject: str, task: str, stem: str, array: Any, table: str = "") -> None:
+    """A finished task with a label, and perhaps the table of its values."""
+    contents = {f"{stem}.nii.gz": image_bytes(new_image(array, tree.affine()))}
+    if table:
+        contents[f"{stem}.tsv"] = table.encode()
+    change(tree, subject, task, contents)
+
+
+def change(tree: Tree, subject: str, task: str, contents: Mapping[str, bytes]) -> None:
+    where = manifest_path(tree.output, subject, None)
+    manifest = json.loads(where.read_text())
+    files = []
+    for name, content in contents.items():
+        path = f"sub-{subject}/anat/{name}"
+        (tree.output / path).write_bytes(content)
+        files.append({"path": path, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
+    manifest["tasks"][task] = {"key": task, "parents": {}, "files": files, "facts": {}}
+    where.write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def lesions(tmp_path: Path) -> Tree:
+    """Lesions that were drawn on the FLAIR of sub-01, whose reference is the T1w; sub-02 has none."""
+    tree = Tree.at(tmp_path)
+    for subject in ("01", "02"):
+        tree.study(subject)
+    lesion = np.ones(tree.shape, np.uint8)
+    add(tree, "01", "lesion/sub-01_FLAIR", "sub-01_label-lesion_desc-FLAIR_mask", lesion)
+    stem = f"sub-01_space-{ATLAS}_res-1_label-lesion_desc-FLAIR_mask"
+    add(tree, "01", f"resample/sub-01_FLAIR/{ATLAS}_res-1/lesion", stem, lesion)
+    return tree
+
+
+def test_a_lesion_that_was_drawn_on_another_series_is_a_case(lesions: Tree) -> None:
+    images = ("--export-images", "T1w@atlas/preproc", "FLAIR@atlas/preproc")
+    assert export(lesions, "--format", "nnunet", "--export-label", "lesion", *images) == 0
+    root = lesions.output / "exports" / "nnunet"
+    assert [path.name for path in (root / "Dataset001_lesion" / "labelsTr").iterdir()] == ["sub-01.nii.gz"]
+    assert [row["study"] for row in rows(root / "left_out.csv")] == ["sub-02"]
+
+
+@pytest.mark.parametrize(("images", "labelled", "lacking"), [
+    ("atlas/preproc", {"T1w", "FLAIR"}, [("sub-02", "FLAIR"), ("sub-02", "T1w")]),
+    ("native/preproc", {"FLAIR"}, [("sub-01", "T1w"), ("sub-02", "FLAIR"), ("sub-02", "T1w")]),
+])  # fmt: skip
+def test_lesions_of_another_series_go_with_slices_and_samples(
+    lesions: Tree, images: str, labelled: set[str], lacking: list[tuple[str, str]]
+) -> None:
+    for kind in ("slices", "webdataset"):
+        assert export(lesions, "--format", kind, "--export-label", "lesion", "--export-images", images) == 0
+        told = rows(lesions.output / "exports" / kind / "left_out.csv")
+        assert [(row["study"], row["contrast"]) for row in told] == lacking
+        assert {row["reason"] for row in told} == {"it has no label lesion: its images are there without it"}
+    table = rows(lesions.output / "exports" / "slices" / "slices.csv")
+    assert {row["contrast"] for row in table if row["label_path"]} == labelled
+    samples = rows(lesions.output / "exports" / "webdataset" / "samples.csv")
+    label = "label-lesion" if images.startswith("atlas") else "label-lesion_flair"
+    assert {row["sample"]: row["label"] for row in samples} == {"sub-01": label, "sub-02": ""}
+
+
+def test_series_with_labels_of_their_own_in_one_space_keep_them(lesions: Tree) -> None:
+    stem = f"sub-01_space-{ATLAS}_res-1_label-lesion_desc-T1w_mask"
+    add(lesions, "01", f"resample/sub-01_T1w/{ATLAS}_res-1/lesion", stem, np.zeros(lesions.shape, np.uint8))
+    assert export(lesions, "--format", "webdataset", "--export-label", "lesion") == 0
+    with tarfile.open(lesions.output / "exports" / "webdataset" / "train-000000.tar") as archive:
+        found = {}
+        for member in archive.getmembers():
+            if "label" in member.name:
+                stream = archive.extractfile(member)
+                assert stream is not None
+                found[member.name] = nib.Nifti1Image.from_bytes(gzip.decompress(stream.read())).dataobj[0, 0, 0]
+    assert found == {"sub-01.label-lesion_flair.nii.gz": 1, "sub-01.label-lesion_t1w.nii.gz": 0}
