@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.exports.formats import Export
-from bids_app.exports.images import image_of
+from bids_app.exports.images import image_of, label_dtype
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.options import ExportSettings, Wanted
@@ -26,7 +26,7 @@ from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import image_bytes, json_bytes
 from bids_app.steps.images import same_grid
 
-_VERSION = 1
+_VERSION = 2
 _FOLDS = 5
 
 
@@ -62,9 +62,9 @@ class CaseJob:
         values = np.asanyarray(label.dataobj)
         if missing := sorted(set(np.unique(values).tolist()) - set(self.numbers)):
             raise CaseError(f"the label has the value {missing[0]}, which its table does not have")
-        numbered = np.searchsorted(self.numbers, values).astype(np.uint8)
-        image = type(label)(numbered, label.affine, label.header)
-        files.append(file_record(root, f"{labels}/{self.unit}.nii.gz", [image_bytes(image, "uint8")]))
+        dtype = label_dtype(len(self.numbers) - 1)
+        image = type(label)(np.searchsorted(self.numbers, values).astype(dtype), label.affine, label.header)
+        files.append(file_record(root, f"{labels}/{self.unit}.nii.gz", [image_bytes(image, dtype)]))
         return Record(self.unit, self.key, tuple(files), self.facts)
 
 

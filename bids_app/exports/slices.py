@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from bids_app.exports.formats import Export, no_label
-from bids_app.exports.images import canonical, image_of
+from bids_app.exports.images import canonical, image_of, label_dtype
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import FileRecord, Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
@@ -31,7 +31,7 @@ from bids_app.exports.slicing import (
 from bids_app.exports.studies import Derivative, StudySeries
 from bids_app.exports.survey import Entry, Source
 
-_VERSION = 1
+_VERSION = 2
 TABLE = "slices.csv"
 #: Of the person and the acquisition: what a linear probe may be asked for, beside the columns before.
 _ABOUT = ("age", "sex", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "MRAcquisitionType")
@@ -117,7 +117,10 @@ class SlicesJob:
         labels, _ = canonical(image_of(derivative_bytes(self.output, volume.label.path, volume.label.sha256)))
         if labels.shape != shape:
             raise BrokenStackError("its label is on another grid")
-        return labels.astype(np.uint8)
+        try:
+            return labels.astype(label_dtype(int(labels.max())))
+        except ValueError as error:
+            raise BrokenStackError(str(error)) from error
 
 
 def _millimetres(
@@ -175,7 +178,8 @@ _README = """# Slices of brain MRI
 `slices.csv` has a row for each PNG file. Slices are cut in RAS+ orientation without interpolation: axial pictures have
 the front at the top, coronal and sagittal ones the top of the head; the patient's left (in sagittal ones, the back) is
 at the left. A pixel p stands for the intensity low + p / (2^bits - 1) (high - low), with low and high of the row; where
-pictures were padded, the padding is 0. Empty slices are dropped. `_label.png` has the label's numbers.
+pictures were padded, the padding is 0. Empty slices are dropped. `_label.png` has the label's numbers, in 16 bits where
+one of the volume is over 255.
 `left_out.csv` says what is not here and why; `manifest.jsonl` has the sha256 of every file.
 """
 

@@ -15,7 +15,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from derivative_tree import ATLAS, Tree
+from derivative_tree import ATLAS, Tree, load
+from PIL import Image
 
 from bids_app.cli.main import run
 from bids_app.outputs.manifest import manifest_path
@@ -105,3 +106,40 @@ def test_series_with_labels_of_their_own_in_one_space_keep_them(lesions: Tree) -
                 assert stream is not None
                 found[member.name] = nib.Nifti1Image.from_bytes(gzip.decompress(stream.read())).dataobj[0, 0, 0]
     assert found == {"sub-01.label-lesion_flair.nii.gz": 1, "sub-01.label-lesion_t1w.nii.gz": 0}
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Tree:
+    """A parcellation with the numbers 100 to 309, and one whose numbers no PNG holds (of sub-02)."""
+    tree = Tree.at(tmp_path)
+    for subject in ("01", "02"):
+        tree.study(subject, contrasts=("T1w",))
+    numbers = np.arange(210).reshape(6, 7, 5).astype(np.int32) + 100
+    table = "index\tname\n" + "".join(f"{number}\tregion {number}\n" for number in range(1, 310))
+    add(tree, "01", "regions/sub-01_T1w", "sub-01_seg-X_desc-T1w_dseg", numbers, table)
+    table = "index\tname\n" + "".join(f"{number}\tregion {number}\n" for number in range(70_001, 70_310))
+    add(tree, "02", "regions/sub-02_T1w", "sub-02_seg-X_desc-T1w_dseg", numbers + 70_000, table)
+    return tree
+
+
+@pytest.mark.parametrize("size", [(), ("--png-size", "14")])
+def test_slices_of_labels_over_255_have_16_bits(regions: Tree, size: tuple[str, ...]) -> None:
+    assert export(regions, "--format", "slices", "--export-label", "X", "--planes", "axial", *size) == 0
+    root = regions.output / "exports" / "slices"
+    found: set[int] = set()
+    for row in rows(root / "slices.csv"):
+        with Image.open(root / row["label_path"]) as image:
+            found |= set(np.asarray(image).ravel().tolist())
+    assert found == set(range(100, 310))
+    told = [(row["study"], row["reason"]) for row in rows(root / "left_out.csv")]
+    assert told == [("sub-02", "its label has the number 70309; none over 65535 can be written")]
+
+
+def test_cases_of_more_than_255_labels_have_16_bits(regions: Tree) -> None:
+    images = ("--export-images", "T1w@native/preproc")
+    assert export(regions, "--format", "nnunet", "--export-label", "X", *images) == 0
+    labels = regions.output / "exports" / "nnunet" / "Dataset001_X" / "labelsTr"
+    image = load(labels / "sub-01.nii.gz")
+    assert image.get_data_dtype() == np.uint16
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj).ravel(), np.arange(100, 310))
+    np.testing.assert_array_equal(np.asanyarray(load(labels / "sub-02.nii.gz").dataobj).ravel(), np.arange(100, 310))
