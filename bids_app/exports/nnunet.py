@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -137,7 +137,7 @@ def _channels(source: Source, entries: Iterable[Entry], export: ExportSettings) 
     studies = 0
     for entry in entries:
         studies += 1
-        for contrast in {series.contrast for series in source.read(entry.subject, entry.session).series}:
+        for contrast in {series.channel for series in source.read(entry.subject, entry.session).series}:
             counts[contrast] = counts.get(contrast, 0) + 1
     common = sorted(contrast for contrast, count in counts.items() if 2 * count > studies)
     return tuple(
@@ -175,9 +175,13 @@ def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[
 
 
 def _image(study: Study, wanted: Wanted) -> tuple[StudySeries, Derivative]:
-    for series in study.series:
+    """The image of a channel; of several the reference's, which all others were moved to."""
+    for series in sorted(study.series, key=lambda one: not one.is_reference):
         if (image := series.image(wanted)) is not None:
             return series, image
+    with_agent = wanted.contrast and replace(wanted, contrast=f"{wanted.contrast}+ce")
+    if with_agent and any(series.image(with_agent) for series in study.series):
+        raise CaseError(f"it has no image {wanted} without contrast agent; name {with_agent} for those with one")
     raise CaseError(f"it has no image {wanted}")
 
 

@@ -61,13 +61,24 @@ class StudySeries:
         return self.series.contrast
 
     @property
+    def contrast_agent(self) -> bool:
+        """Whether a contrast agent was given, by the series table or the name."""
+        return self.row.get("contrast_agent") == "1" or self.series.contrast_agent
+
+    @property
+    def channel(self) -> str:
+        """The contrast as `--export-images` names it: a contrast agent makes another one of it (`T1w+ce`)."""
+        return self.contrast + ("+ce" if self.contrast_agent else "")
+
+    @property
     def is_reference(self) -> bool:
         """Whether it is the session's reference."""
         return self.row.get("reference") == "1"
 
     def image(self, wanted: Wanted) -> Derivative | None:
         """The image of a kind; of several resolutions the first in order."""
-        if wanted.contrast not in (None, self.contrast, self.series.suffix):
+        agent = "+ce" if self.contrast_agent else ""
+        if wanted.contrast not in (None, self.channel, self.series.suffix + agent):
             return None
         return self._first(wanted.space, wanted.res, suffix=self.series.suffix, desc=wanted.desc)
 

@@ -143,3 +143,41 @@ def test_cases_of_more_than_255_labels_have_16_bits(regions: Tree) -> None:
     assert image.get_data_dtype() == np.uint16
     np.testing.assert_array_equal(np.asanyarray(image.dataobj).ravel(), np.arange(100, 310))
     np.testing.assert_array_equal(np.asanyarray(load(labels / "sub-02.nii.gz").dataobj).ravel(), np.arange(100, 310))
+
+
+@pytest.mark.parametrize("images", [(), ("--export-images", "T1w@atlas/preproc")], ids=["common", "named"])
+def test_a_contrast_agent_makes_another_channel(tmp_path: Path, images: tuple[str, ...]) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w", "acq-x_ce-gadolinium_T1w"))
+    tree.study("02", contrasts=("ce-gadolinium_T1w",))
+    tree.study("03", contrasts=("run-2_T1w", "ce-gadolinium_T1w", "run-1_T1w"))
+    tree.study("04", contrasts=("T1w",))
+    for subject in ("01", "03"):  # as the participant level sorts them
+        table = tree.output / f"sub-{subject}" / f"sub-{subject}_series.tsv"
+        header, *lines = table.read_text().splitlines()
+        table.write_text("\n".join([header, *sorted(lines)]) + "\n")
+    words = ("--format", "nnunet", "--export-label", "synth")
+    root = tree.output / "exports" / "nnunet"
+    if not images:
+        tree.study("04", contrasts=("T1w", "ce-gadolinium_T1w"))
+        assert export(tree, *words) == 0
+        about = json.loads((root / "Dataset001_synth" / "dataset.json").read_text())
+        assert about["channel_names"] == {"0": "T1w", "1": "T1w+ce"}
+        return
+    assert export(tree, *words, *images) == 0
+    found = {}
+    for path in (root / "Dataset001_synth" / "imagesTr").iterdir():
+        anat = tree.output / path.name.partition("_")[0] / "anat"
+        found |= {path.name[4:6]: one.name for one in anat.iterdir() if one.read_bytes() == path.read_bytes()}
+    assert found == {
+        "01": f"sub-01_space-{ATLAS}_res-1_desc-preproc_T1w.nii.gz",
+        "03": f"sub-03_run-2_space-{ATLAS}_res-1_desc-preproc_T1w.nii.gz",
+        "04": f"sub-04_space-{ATLAS}_res-1_desc-preproc_T1w.nii.gz",
+    }
+    (told,) = rows(root / "left_out.csv")
+    assert told["study"] == "sub-02"
+    assert "without contrast agent; name T1w+ce@" in told["reason"]
+    enhanced = ("--export-images", "T1w+ce@atlas/preproc", "--export-label", "synth")
+    assert export(tree, "--format", "nnunet", *enhanced, "--export-dir", str(tmp_path / "ce")) == 0
+    names = {path.name[4:6] for path in (tmp_path / "ce" / "Dataset001_synth" / "imagesTr").iterdir()}
+    assert names == {"01", "02", "03"}
