@@ -188,18 +188,14 @@ def _atlas(uid: str, study: Study, named: list[tuple[StudySeries, str]], atlas: 
 
 
 def _segmentation(uid: str, study: Study, named: list[tuple[StudySeries, str]]) -> list[Member]:
-    """The reference's segmentation in native space, with the table of its labels."""
-    for series, identifier in named:
-        if series is study.reference:
-            for file in series.files:
-                if (file.suffix, file.space) == ("dseg", "native") and file.extension in (".nii.gz", ".tsv"):
-                    method = file.entity("seg") or "dseg"
-                    return [
-                        Member(f"{uid}/seg/{uid}_{identifier}_{method}-seg{one.extension}", one.path, one.sha256)
-                        for one in series.files
-                        if (one.suffix, one.space, one.entity("seg")) == ("dseg", "native", file.entity("seg"))
-                    ]
-    return []
+    """The reference's segmentation by `synth` in native space, with the table of its labels; no other stands for it."""
+    return [
+        Member(f"{uid}/seg/{uid}_{identifier}_synth-seg{one.extension}", one.path, one.sha256)
+        for series, identifier in named
+        if series is study.reference
+        for one in series.files
+        if (one.suffix, one.space, one.entity("seg")) == ("dseg", "native", "synth")
+    ]
 
 
 def _masks(stem: str, series: StudySeries, space: str, res: str | None = None) -> list[Member]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,17 @@ def test_a_contrast_agent_makes_another_channel(tmp_path: Path, images: tuple[st
     assert export(tree, "--format", "nnunet", *enhanced, "--export-dir", str(tmp_path / "ce")) == 0
     names = {path.name[4:6] for path in (tmp_path / "ce" / "Dataset001_synth" / "imagesTr").iterdir()}
     assert names == {"01", "02", "03"}
+
+
+def test_another_segmentation_does_not_stand_for_synths(tmp_path: Path) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",))
+    tree.study("02", contrasts=("T1w",), segmented=False)
+    for subject in ("01", "02"):
+        stem = f"sub-{subject}_seg-AAL_desc-T1w_dseg"
+        add(tree, subject, f"regions/sub-{subject}_T1w", stem, np.zeros(tree.shape, np.uint8), "index\tname\n1\ta\n")
+    assert export(tree, "--format", "mr-rate", "--export-key", str(tmp_path / "key")) == 0
+    (archive,) = (tree.output / "exports" / "mr-rate").rglob("*vista-seg.zip")
+    with zipfile.ZipFile(archive) as opened:
+        names = [name.split("_", 1)[1] for name in opened.namelist()]
+    assert names == ["t1w-raw-axi_synth-seg.nii.gz", "t1w-raw-axi_synth-seg.tsv"]
