@@ -8,7 +8,8 @@ folder of preprocessed data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -195,6 +196,24 @@ def _values(source: Source, study: Study, label: Derivative, name: str) -> tuple
                 lines = derivative_bytes(source.output, file.path, file.sha256).decode().splitlines()
                 header = lines[0].split("\t")
                 rows = [dict(zip(header, line.split("\t"), strict=False)) for line in lines[1:]]
-                found = {int(row["index"]): row["name"] for row in rows if int(row["index"]) != 0}
-                return (0, *sorted(found)), ["background", *(found[value] for value in sorted(found))]
+                by_value = {int(row["index"]): row for row in rows if int(row["index"]) != 0}
+                return (0, *sorted(by_value)), _label_names([by_value[value] for value in sorted(by_value)])
     raise CaseError("its segmentation has no table of labels")
+
+
+def _label_names(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """A name for each label, the background's first; none twice, or `dataset.json` would lose one of the two.
+
+    Where a name is there more than once, the hemisphere tells them apart, else the value.
+    """
+    rows = list(rows)
+    names = ["background"]
+    counts = Counter([*names, *(row["name"] for row in rows)])
+    for row in rows:
+        name, side = row["name"], row.get("hemisphere", "n/a")
+        if counts[name] > 1 and side not in ("", "n/a"):
+            name = f"{side} {name}"
+        if name in names or (counts[name] > 1):
+            name = f"{name} {row['index']}"
+        names.append(name)
+    return names

@@ -196,3 +196,17 @@ def test_another_segmentation_does_not_stand_for_synths(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         names = [name.split("_", 1)[1] for name in opened.namelist()]
     assert names == ["t1w-raw-axi_synth-seg.nii.gz", "t1w-raw-axi_synth-seg.tsv"]
+
+
+def test_labels_of_one_name_stay_apart(tmp_path: Path) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",))
+    array = (np.arange(210).reshape(tree.shape) % 6).astype(np.uint8)
+    lines = ["hippocampus\tleft", "hippocampus\tright", "vermis\tn/a", "cyst\tn/a", "cyst\tn/a"]
+    table = "index\tname\themisphere\n" + "".join(f"{index}\t{line}\n" for index, line in enumerate(lines, 1))
+    add(tree, "01", "regions/sub-01_T1w", "sub-01_seg-X_desc-T1w_dseg", array, table)
+    images = ("--export-images", "T1w@native/preproc")
+    assert export(tree, "--format", "nnunet", "--export-label", "X", *images) == 0
+    about = json.loads((tree.output / "exports/nnunet/Dataset001_X/dataset.json").read_text())
+    names = ["background", "left hippocampus", "right hippocampus", "vermis", "cyst 4", "cyst 5"]
+    assert about["labels"] == {name: index for index, name in enumerate(names)}
