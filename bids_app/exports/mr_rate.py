@@ -53,6 +53,11 @@ class StudyJob:
     archives: Mapping[str, tuple[Member, ...]]
     facts: Mapping[str, Any]
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The zip files."""
+        return tuple(self.archives)
+
     def make(self, root: Path) -> Record:
         """Write the zip files."""
         files = [file_record(root, path, zip_pieces(self._contents(found))) for path, found in self.archives.items()]

@@ -48,24 +48,27 @@ class CaseJob:
     numbers: tuple[int, ...]
     facts: dict[str, Any]
 
-    def make(self, root: Path) -> Record:
-        """Write the images as they are and the label with consecutive numbers."""
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The images and, last, the label."""
         images, labels = self.folders
+        numbers = range(len(self.channels))
+        return (*(f"{images}/{self.unit}_{number:04d}.nii.gz" for number in numbers), f"{labels}/{self.unit}.nii.gz")
+
+    def make(self, root: Path) -> Record:
+        """Write the images as they are and the label with consecutive numbers; both are looked at before."""
         contents = [derivative_bytes(self.output, one.path, one.sha256) for one in self.channels]
         label = image_of(derivative_bytes(self.output, self.label.path, self.label.sha256))
         for one, content in zip(self.channels, contents, strict=True):
             if not same_grid(image_of(content), label):
                 raise CaseError(f"{PurePosixPath(one.path).name} is not on the grid of the label")
-        files = [
-            file_record(root, f"{images}/{self.unit}_{number:04d}.nii.gz", [content])
-            for number, content in enumerate(contents)
-        ]
         values = np.asanyarray(label.dataobj)
         if missing := sorted(set(np.unique(values).tolist()) - set(self.numbers)):
             raise CaseError(f"the label has the value {missing[0]}, which its table does not have")
         dtype = label_dtype(len(self.numbers) - 1)
         image = type(label)(np.searchsorted(self.numbers, values).astype(dtype), label.affine, label.header)
-        files.append(file_record(root, f"{labels}/{self.unit}.nii.gz", [image_bytes(image, dtype)]))
+        contents.append(image_bytes(image, dtype))
+        files = [file_record(root, path, [content]) for path, content in zip(self.places, contents, strict=True)]
         return Record(self.unit, self.key, tuple(files), self.facts)
 
 

@@ -125,6 +125,7 @@ def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[st
             if journal.finished(job.unit, job.key):
                 bar.advance(task)
             else:
+                journal.begin(job.unit, job.places)
                 yield job
 
     def done(unit: str, record: Record | None, problem: str) -> None:

@@ -64,6 +64,11 @@ class SlicesJob:
     volumes: tuple[Volume, ...]
     export: ExportSettings
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The study's folder."""
+        return (self.folder,)
+
     def make(self, root: Path) -> Record:
         """Write the PNG files; volumes that are no continuous stack are told in the facts."""
         files: list[FileRecord] = []

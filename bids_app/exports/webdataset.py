@@ -50,6 +50,11 @@ class ShardJob:
     output: Path
     samples: tuple[Sample, ...]
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The tar file."""
+        return (f"{self.unit}.tar",)
+
     def make(self, root: Path) -> Record:
         """Write the tar file."""
         file = file_record(root, f"{self.unit}.tar", tar_pieces(self._members()))
