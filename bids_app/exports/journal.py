@@ -114,6 +114,15 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
+        with contextlib.suppress(OSError):  # nothing is left of an export that came to nothing
+            if (self.root / _JOURNAL).stat().st_size == 0:
+                (self.root / _JOURNAL).unlink()
+                self.root.rmdir()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to the folder."""
+        return not self._where and not self._begun and not (self.root / MANIFEST).exists()
 
     def finished(self, unit: str, key: str) -> bool:
         """Whether a unit is there as it would be made now."""

@@ -69,22 +69,30 @@ def run_export(
         task = bar.add_task("looking at the studies", total=len(studies))
         seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
         if not seen.entries:
-            journal.close(())
-            _tell_left_out(console, seen.left_out)
             console.print(f"no finished series of {len(studies)} studies can be exported")
-            return NOTHING_MATCHES
+            return _nothing(console, journal, seen.left_out)
         form = _FORMATS[export.format](source, export, settings, seen)
         failed = _make(form, journal, bar, settings.nprocs)
         units = [unit for unit in form.units if unit not in failed]
+        if not units and not failed:
+            return _nothing(console, journal, form.left_out)
         _write_tables(form, journal, units)
         code = form.afterwards(journal, console)
     _tell_left_out(console, form.left_out)
     for unit, reason in sorted(failed.items()):
         console.print(f"{unit} failed: {reason}", style="red", soft_wrap=True)
     console.print(f"{len(units)} {form.noun} in {export.export_dir}", soft_wrap=True)
-    if not units and not failed:
-        return NOTHING_MATCHES
     return SOME_FAILED if failed else code
+
+
+def _nothing(console: Console, journal: Journal, left_out: tuple[tuple[str, str, str], ...]) -> int:
+    """Tell why there is nothing to export; an export that is there stays, as one may have mistyped."""
+    _tell_left_out(console, left_out)
+    if journal.is_empty:
+        console.print(f"nothing is written to {journal.root}", soft_wrap=True)
+    else:
+        console.print(f"the export in {journal.root} is left as it was", soft_wrap=True)
+    return NOTHING_MATCHES
 
 
 def _tell(seen: Survey, export: ExportSettings, console: Console) -> int:

@@ -153,6 +153,22 @@ def test_a_case_that_fails_leaves_no_image(tmp_path: Path) -> None:
     assert [one.name for one in root.rglob("*.nii.gz") if "sub-01" in one.name] == []
 
 
+@pytest.mark.parametrize("words", [
+    ("--format", "webdataset"),
+    ("--format", "nnunet", "--export-label", "synth", "--export-images", "T2w@native/preproc"),
+], ids=["no series", "no case"])  # fmt: skip
+def test_a_run_that_finds_nothing_leaves_the_export_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", face_check=None)
+    root = tree.output / "exports" / words[1]
+    assert exported(tree, *words) == 18
+    assert not root.exists()
+    assert exported(tree, *words, "--no-deface", "--export-images", "T1w@atlas/preproc") == 0
+    before = contents(root)
+    assert exported(tree, *words, *(["--no-deface"] if "nnunet" in words else [])) == 18
+    assert contents(root) == before
+
+
 def test_the_journal_knows_what_is_there(tmp_path: Path) -> None:
     def record(unit: str, key: str, *names: str) -> Record:
         return Record(
