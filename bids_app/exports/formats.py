@@ -10,7 +10,7 @@ from rich.console import Console
 from bids_app.exit_codes import ALL_WELL
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal
-from bids_app.exports.options import ExportSettings
+from bids_app.exports.options import ExportSettings, Wanted
 from bids_app.exports.survey import Source, Survey
 from bids_app.settings import Settings
 
@@ -59,3 +59,8 @@ class Export(ABC):
 def no_label(name: str) -> str:
     """What `left_out.csv` says of an image that is in the export without the label that was asked for."""
     return f"it has no label {name}: its images are there without it"
+
+
+def no_image(wanted: Wanted) -> str:
+    """What `left_out.csv` says of a series without an image that was asked for."""
+    return f"it has no image {wanted}"

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_app.exports.archives import zip_pieces
-from bids_app.exports.formats import Export
+from bids_app.exports.formats import Export, no_image
 from bids_app.exports.images import compact
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
@@ -127,6 +127,8 @@ def study_job(source: Source, entry: Entry, batch: str, settings: ExportSettings
                 left_out.append((entry.study, series.contrast, f"there is no image {native} of it"))
             else:
                 named.append((series, ids[series.name]))
+                if atlas.space != "atlas" and series.image(atlas) is None:  # some study has it
+                    left_out.append((entry.study, series.contrast, no_image(atlas)))
     if not named:
         return None, left_out
     members = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -62,15 +63,16 @@ def run_export(
     sessions = frozenset(label.removeprefix("ses-") for label in settings.session_label)
     studies = list_studies(settings.output_dir, subjects, sessions)
     if dry_run:
-        return _tell(
-            survey(source, iter(studies), export.stratify, export.split, settings.random_seed), export, console
-        )
+        return _tell(_survey(source, iter(studies), export, settings), export, console)
     with Journal(export.export_dir) as journal, _progress(console) as bar:
         task = bar.add_task("looking at the studies", total=len(studies))
-        seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
+        seen = _survey(source, _counted(studies, bar, task), export, settings)
         if not seen.entries:
             console.print(f"no finished series of {len(studies)} studies can be exported")
             return _nothing(console, journal, seen.left_out)
+        for line in seen.told:
+            console.print(line, soft_wrap=True)
+        export = replace(export, export_images=tuple(str(one) for one in seen.wanted))
         form = _FORMATS[export.format](source, export, settings, seen)
         failed = _make(form, journal, bar, settings.nprocs)
         units = [unit for unit in form.units if unit not in failed]
@@ -83,6 +85,12 @@ def run_export(
         console.print(f"{unit} failed: {reason}", style="red", soft_wrap=True)
     console.print(f"{len(units)} {form.noun} in {export.export_dir}", soft_wrap=True)
     return SOME_FAILED if failed else code
+
+
+def _survey(
+    source: Source, studies: Iterator[tuple[str, str | None]], export: ExportSettings, settings: Settings
+) -> Survey:
+    return survey(source, studies, export.stratify, export.split, settings.random_seed, export.wanted())
 
 
 def _nothing(console: Console, journal: Journal, left_out: tuple[tuple[str, str, str], ...]) -> int:
@@ -98,6 +106,8 @@ def _nothing(console: Console, journal: Journal, left_out: tuple[tuple[str, str,
 def _tell(seen: Survey, export: ExportSettings, console: Console) -> int:
     """What an export would take."""
     _tell_left_out(console, seen.left_out)
+    for line in seen.told:
+        console.print(line, soft_wrap=True)
     for split, count in sorted(Counter(entry.split for entry in seen.entries).items()):
         patients = len({entry.patient for entry in seen.entries if entry.split == split})
         console.print(f"{split}: {count} studies of {patients} patients")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bids_app.exports.formats import Export, no_label
+from bids_app.exports.formats import Export, no_image, no_label
 from bids_app.exports.images import canonical, image_of, label_dtype
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import FileRecord, Journal, Record, derivative_bytes, file_record, unit_key
@@ -148,14 +148,15 @@ class Slices(Export):
     def jobs(self) -> Iterator[Job]:
         """The studies in the order of their patients."""
         for entry in self.seen.entries:
-            job = _job(self.source, entry, self.export)
+            job, lacking = _job(self.source, entry, self.export)
+            self._left_out += lacking
             if job is None:
                 self._left_out.append((entry.study, "", "there is no image of these kinds"))
             else:
                 if self.export.export_label:
-                    lacking = {one.about["contrast"] for one in job.volumes if one.label is None}
+                    unlabelled = {one.about["contrast"] for one in job.volumes if one.label is None}
                     reason = no_label(self.export.export_label)
-                    self._left_out += [(entry.study, contrast, reason) for contrast in sorted(lacking)]
+                    self._left_out += [(entry.study, contrast, reason) for contrast in sorted(unlabelled)]
                 self.units.append(job.unit)
                 yield job
 
@@ -189,23 +190,27 @@ one of the volume is over 255.
 """
 
 
-def _job(source: Source, entry: Entry, export: ExportSettings) -> SlicesJob | None:
+def _job(source: Source, entry: Entry, export: ExportSettings) -> tuple[SlicesJob | None, list[tuple[str, str, str]]]:
+    """The slices of a study, or None; and (study, contrast, reason) of each image that it lacks."""
     study = source.read(entry.subject, entry.session)
     volumes = []
+    lacking = []
     for series in study.series:
         for wanted in export.wanted():
             if (image := series.image(wanted)) is None:
+                if series.is_of(wanted):
+                    lacking.append((entry.study, series.contrast, no_image(wanted)))
                 continue
             label = study.label(series, image, export.export_label) if export.export_label else None
             volumes.append(_volume(entry, series, image, label, str(wanted), export, study.person))
     if not volumes:
-        return None
+        return None, []
     said = [
         [one.name, one.image.sha256, one.label and one.label.sha256, one.said_spacing_mm, one.about] for one in volumes
     ]
     folder = f"images/{entry.patient}/{entry.study}"
     key = unit_key("slices", _VERSION, folder, said, export.public(), secret=source.names.key)
-    return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export)
+    return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export), lacking
 
 
 def _volume(

@@ -75,10 +75,14 @@ class StudySeries:
         """Whether it is the session's reference."""
         return self.row.get("reference") == "1"
 
-    def image(self, wanted: Wanted) -> Derivative | None:
-        """The image of a kind; of several resolutions the first in order."""
+    def is_of(self, wanted: Wanted) -> bool:
+        """Whether a kind of image is of its contrast, or of any."""
         agent = "+ce" if self.contrast_agent else ""
-        if wanted.contrast not in (None, self.channel, self.series.suffix + agent):
+        return wanted.contrast in (None, self.channel, self.series.suffix + agent)
+
+    def image(self, wanted: Wanted) -> Derivative | None:
+        """The image of a kind; of several resolutions the first in order (see `atlases`)."""
+        if not self.is_of(wanted):
             return None
         return self._first(wanted.space, wanted.res, suffix=self.series.suffix, desc=wanted.desc)
 
@@ -94,11 +98,6 @@ class StudySeries:
                 return file
         return None
 
-    def atlases(self) -> tuple[str, ...]:
-        """The labels of the atlases in which there are images of it."""
-        found = {file.space for file in self.files if file.extension == ".nii.gz"}
-        return tuple(sorted(found - {"native", "isotropic", "reference"}))
-
     @cached_property
     def acquisition(self) -> dict[str, Any]:
         """How it was acquired: fields of the derivative's sidecar that pass the allow-list (once more)."""
@@ -109,12 +108,10 @@ class StudySeries:
         return {}
 
     def _first(self, space: str, res: str | None, suffix: str, **entities: str) -> Derivative | None:
-        atlases = self.atlases()
-        place = atlases[0] if space == "atlas" and atlases else space
         found = [
             file
             for file in self.files
-            if (file.space, file.suffix, file.extension) == (place, suffix, ".nii.gz")
+            if (file.space, file.suffix, file.extension) == (space, suffix, ".nii.gz")
             and res in (None, file.entity("res"))
             and all(file.entity(key) == value for key, value in entities.items())
         ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.exports.archives import tar_pieces, tar_size
-from bids_app.exports.formats import Export, no_label
+from bids_app.exports.formats import Export, no_image, no_label
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
@@ -38,7 +38,7 @@ class Sample:
     files: tuple[tuple[str, str, str], ...]  # ending, path, sha256
     about: bytes
     size: int
-    unlabelled: tuple[str, ...] = ()  # contrasts of the images without the label that was asked for
+    left_out: tuple[tuple[str, str], ...] = ()  # contrast and reason of what it lacks
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Shards(Export):
                 if sample is None:
                     self._left_out.append((entry.study, "", "there is no image of these kinds"))
                     continue
-                reason = no_label(str(self.export.export_label))
-                self._left_out += [(entry.study, contrast, reason) for contrast in sample.unlabelled]
+                self._left_out += [(entry.study, *one) for one in sample.left_out]
                 if samples and _END + sample.size + sum(one.size for one in samples) > self.export.shard_mb * _MB:
                     yield self._shard(split, number, samples)
                     number, samples = number + 1, []
@@ -136,9 +135,12 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
     wanted = export.wanted()
     found: dict[str, tuple[Derivative, Derivative | None]] = {}
     images: dict[str, Any] = {}
+    lacking = []
     for series in study.series:
         for kind in wanted:
             if (image := series.image(kind)) is None:
+                if series.is_of(kind):
+                    lacking.append((series.contrast, no_image(kind)))
                 continue
             own = [f"{key}-{value}" for key, value in series.series.entities if key not in ("sub", "ses")]
             name = "_".join((*own, series.series.suffix)).lower()
@@ -157,9 +159,11 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
         if label is not None:
             images[name]["label"] = f"label-{export.export_label}" + ("" if shared else f"_{name}")
             files.setdefault(f"{images[name]['label']}.nii.gz", label)
-    lacking = {images[name]["contrast"] for name, (_, label) in found.items() if label is None and export.export_label}
+    if export.export_label:
+        reason = no_label(export.export_label)
+        lacking += [(images[name]["contrast"], reason) for name, (_, label) in found.items() if label is None]
     about = {"sample": entry.study, "patient": entry.patient, "split": entry.split, **study.person, "images": images}
     content = json_bytes(about)
     size = sum(tar_size(one) for one in (*(file.size for file in files.values()), len(content)))
     said = tuple((ending, file.path, file.sha256) for ending, file in files.items())
-    return Sample(entry.study, entry.patient, said, content, size, tuple(sorted(lacking)))
+    return Sample(entry.study, entry.patient, said, content, size, tuple(lacking))

@@ -252,7 +252,7 @@ def test_cases_without_a_channel_or_label_are_left_out(tmp_path: Path) -> None:
     assert export(tree, "--format", "nnunet", "--export-label", "synth", *images) == 0
     left_out = {row["study"]: row["reason"] for row in rows(tree.output / "exports/nnunet/left_out.csv")}
     assert left_out == {
-        "sub-02": "it has no image FLAIR@atlas/preproc",
+        "sub-02": f"it has no image FLAIR@{ATLAS}:res-1/preproc",
         "sub-03": "it has no label synth in the space of the images",
     }
     assert export(tree, "--format", "nnunet", "--export-label", "lesion", *images) == 18

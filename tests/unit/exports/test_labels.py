@@ -1,4 +1,4 @@
-"""Labels of an export: whose they are, what they are numbered and called, and which images go with them."""
+"""What belongs together in an export: the labels of an image, the images of a channel, the atlas of all."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def add(tree: Tree, subject: str, task: str, stem: str, array: Any, table: str =
     change(tree, subject, task, contents)
 
 
-def change(tree: Tree, subject: str, task: str, contents: Mapping[str, bytes]) -> None:
+def change(
+    tree: Tree, subject: str, task: str, contents: Mapping[str, bytes], parents: Mapping[str, str] | None = None
+) -> None:
     where = manifest_path(tree.output, subject, None)
     manifest = json.loads(where.read_text())
     files = []
@@ -51,7 +53,7 @@ def change(tree: Tree, subject: str, task: str, contents: Mapping[str, bytes]) -
         path = f"sub-{subject}/anat/{name}"
         (tree.output / path).write_bytes(content)
         files.append({"path": path, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)})
-    manifest["tasks"][task] = {"key": task, "parents": {}, "files": files, "facts": {}}
+    manifest["tasks"][task] = {"key": task, "parents": dict(parents or {}), "files": files, "facts": {}}
     where.write_text(json.dumps(manifest))
 
 
@@ -210,3 +212,41 @@ def test_labels_of_one_name_stay_apart(tmp_path: Path) -> None:
     about = json.loads((tree.output / "exports/nnunet/Dataset001_X/dataset.json").read_text())
     names = ["background", "left hippocampus", "right hippocampus", "vermis", "cyst 4", "cyst 5"]
     assert about["labels"] == {name: index for index, name in enumerate(names)}
+
+
+def in_other_atlas(tree: Tree, subject: str) -> None:
+    """The same files in another atlas, which is the first by name."""
+    where = manifest_path(tree.output, subject, None)
+    tasks = json.loads(where.read_text())["tasks"]
+    for name, task in tasks.items():
+        if ATLAS in name and name.startswith("resample"):
+            paths = [tree.output / file["path"] for file in task["files"]]
+            contents = {path.name.replace(ATLAS, "AAA"): path.read_bytes() for path in paths}
+            change(tree, subject, name.replace(ATLAS, "AAA"), contents, task["parents"])
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "slices", "nnunet", "mr-rate"])
+def test_an_export_has_one_atlas(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = Tree.at(tmp_path)
+    for subject in ("01", "02", "03"):
+        tree.study(subject, contrasts=("T1w",))
+    for subject in ("01", "03"):
+        in_other_atlas(tree, subject)
+    where = manifest_path(tree.output, "03", None)  # this one has the other atlas alone
+    content = json.loads(where.read_text())
+    content["tasks"] = {name: task for name, task in content["tasks"].items() if f"/{ATLAS}_" not in name}
+    where.write_text(json.dumps(content))
+    tree.study("04", contrasts=("T1w",))
+    words = {"nnunet": ("--export-label", "synth"), "mr-rate": ("--export-key", str(tmp_path / "key"))}.get(kind, ())
+    images = () if kind == "mr-rate" else ("--export-images", "atlas/preproc")
+    assert export(tree, "--format", kind, *words, *images) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"atlas is {ATLAS}:res-1 (3 studies) in all of the export; there is also AAA:res-1 (2 studies)" in told
+    root = tree.output / "exports" / kind
+    about = json.loads((root / "export.json").read_text())
+    assert about["Settings"]["export_images"][-1] == f"{ATLAS}:res-1/preproc"
+    left_out = rows(root / "left_out.csv")
+    assert len(left_out) == 1
+    if kind != "mr-rate":
+        assert left_out[0]["study"] == "sub-03"
+        assert not [path for path in root.rglob("*") if "sub-03" in path.name]
