@@ -23,6 +23,8 @@ from bids_app.outputs.sidecars import acquisition_fields
 from bids_app.reports.contents import standing
 
 _EXTENSIONS = (".nii.gz", ".mat", ".h5", ".tsv")
+#: What an export says of a person.
+_PERSON = ("age", "sex")
 #: Suffixes of what shows no face, whatever it was found in.
 _FACELESS = ("mask", "dseg", "probseg", "xfm")
 _WITH_FACE = "an image of it was not made from the defaced one; run the participant level again"
@@ -157,12 +159,15 @@ def list_studies(output: Path, subjects: frozenset[str], sessions: frozenset[str
 
 
 def read_study(
-    output: Path, subject: str, session: str | None, *, defaced_before: bool = False, allow_face: bool = False
-) -> Study:
+    output: Path, subject: str, session: str | None, people: Mapping[str, Mapping[str, str]], *,
+    defaced_before: bool = False, allow_face: bool = False,
+) -> Study:  # fmt: skip
     """A session as its manifest, tables and sidecars have it; nothing of an image is read.
 
     Parameters
     ----------
+    people
+        The participants (see `read_people`).
     defaced_before
         The data came defaced (`--no-deface`): images that were made without the step are taken, too.
     allow_face
@@ -183,7 +188,7 @@ def read_study(
         series.append(one)
         if with_face:
             left_out.append((name, _WITH_FACE))
-    return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session))
+    return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session, people))
 
 
 def _refusal(name: str, manifest: Manifest, defaced_before: bool, allow_face: bool) -> str | None:
@@ -244,14 +249,23 @@ def _table(subject: str, session: str | None) -> PurePosixPath:
     return folder / f"{'_'.join(folder.parts)}_series.tsv"
 
 
-def _person(output: Path, subject: str, session: str | None) -> dict[str, str]:
+def read_people(output: Path) -> dict[str, dict[str, str]]:
+    """What the derivatives' own table says of each participant, by the label with `sub-`."""
+    result: dict[str, dict[str, str]] = {}
+    for row in _rows(output / "participants.tsv"):
+        known = {key: row[key] for key in _PERSON if row.get(key, "n/a") != "n/a"}
+        result.setdefault(row.get("participant_id", ""), known)
+    return result
+
+
+def _person(output: Path, subject: str, session: str | None, people: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Age and sex, as the derivatives' own tables have them (ages from 89 on are one)."""
-    person = next(_matching(output / "participants.tsv", "participant_id", f"sub-{subject}"), {})
+    person = people.get(f"sub-{subject}", {})
     if session is not None:
         table = output / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
         visit = next(_matching(table, "session_id", f"ses-{session}"), {})
         person = {**person, **{key: value for key, value in visit.items() if value != "n/a"}}
-    return {key: person[key] for key in ("age", "sex") if person.get(key, "n/a") != "n/a"}
+    return {key: person[key] for key in _PERSON if person.get(key, "n/a") != "n/a"}
 
 
 def _matching(path: Path, column: str, value: str) -> Iterator[dict[str, str]]:

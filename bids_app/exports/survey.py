@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from bids_app.exit_codes import USAGE
@@ -11,7 +12,7 @@ from bids_app.exports.atlases import Places
 from bids_app.exports.identity import Names
 from bids_app.exports.options import Wanted
 from bids_app.exports.splits import assign_splits
-from bids_app.exports.studies import Study, read_study
+from bids_app.exports.studies import Study, read_people, read_study
 
 #: What MR-RATE calls the columns of ours.
 _ALIASES = {
@@ -49,7 +50,14 @@ class Source:
 
     def read(self, subject: str, session: str | None) -> Study:
         """A study of the output."""
-        return read_study(self.output, subject, session, defaced_before=self.defaced_before, allow_face=self.allow_face)
+        return read_study(
+            self.output, subject, session, self._people, defaced_before=self.defaced_before, allow_face=self.allow_face
+        )
+
+    @cached_property
+    def _people(self) -> dict[str, dict[str, str]]:
+        """The table of participants, read once for all studies."""
+        return read_people(self.output)
 
 
 @dataclass(frozen=True)

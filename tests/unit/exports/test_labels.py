@@ -250,3 +250,24 @@ def test_an_export_has_one_atlas(tmp_path: Path, kind: str, capsys: pytest.Captu
     if kind != "mr-rate":
         assert left_out[0]["study"] == "sub-03"
         assert not [path for path in root.rglob("*") if "sub-03" in path.name]
+
+
+def test_the_table_of_participants_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree.at(tmp_path)
+    for number in range(4):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    tree.people({f"{number:02d}": (str(40 + number), "F") for number in range(4)})
+    opened: list[str] = []
+    real = Path.open
+
+    def counted(path: Path, *words: Any, **more: Any) -> Any:
+        opened.append(path.name)
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(Path, "open", counted)
+    assert export(tree, "--format", "slices") == 0
+    assert opened.count("participants.tsv") == 1
+    table = rows(tree.output / "exports" / "slices" / "slices.csv")
+    assert {(row["patient"], row["age"], row["sex"]) for row in table} == {
+        (f"sub-{number:02d}", str(40 + number), "F") for number in range(4)
+    }
