@@ -7,7 +7,8 @@ each, `train-000000.tar` and so on, and samples in an order that is shuffled onc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,7 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
             own = [f"{key}-{value}" for key, value in series.series.entities if key not in ("sub", "ses")]
             name = "_".join((*own, series.series.suffix)).lower()
             name += f"_{image.space}-{kind.desc}".lower() if len(wanted) > 1 else ""
+            name = _another(name, found)
             label = study.label(series, image, export.export_label) if export.export_label else None
             found[name] = (image, label)
             images[name] = {"contrast": series.contrast, "image": str(kind), "reference": series.is_reference}
@@ -167,3 +169,9 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
     size = sum(tar_size(one) for one in (*(file.size for file in files.values()), len(content)))
     said = tuple((ending, file.path, file.sha256) for ending, file in files.items())
     return Sample(entry.study, entry.patient, said, content, size, tuple(lacking))
+
+
+def _another(name: str, taken: Container[str]) -> str:
+    """The name, or with a number where it is taken: in small letters, series can have the same one."""
+    names = itertools.chain((name,), (f"{name}_{number}" for number in itertools.count(2)))
+    return next(one for one in names if one not in taken)

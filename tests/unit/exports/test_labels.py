@@ -271,3 +271,15 @@ def test_the_table_of_participants_is_read_once(tmp_path: Path, monkeypatch: pyt
     assert {(row["patient"], row["age"], row["sex"]) for row in table} == {
         (f"sub-{number:02d}", str(40 + number), "F") for number in range(4)
     }
+
+
+def test_series_whose_names_differ_in_case_alone_are_both_in_a_sample(tmp_path: Path) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("acq-MPR_T1w", "acq-mpr_T1w"))
+    assert export(tree, "--format", "webdataset", "--export-images", "native/preproc", "--export-label", "brain") == 0
+    root = tree.output / "exports" / "webdataset"
+    (sample,) = rows(root / "samples.csv")
+    assert sample["images"] == "acq-mpr_t1w acq-mpr_t1w_2"
+    with tarfile.open(root / "train-000000.tar") as archive:
+        names = [member.name for member in archive.getmembers()]
+    assert len([name for name in names if "label-brain" in name]) == 2
