@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,8 @@ from bids_app.settings import Settings
 _FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
 #: Seconds between two lines of progress where there is no terminal.
 _TELL_EVERY_S = 30.0
+#: The split of each patient, which the next export to the same folder keeps.
+_SPLITS = "splits.csv"
 #: The unit that the tables at the root are.
 _TABLES = "tables"
 
@@ -90,7 +94,21 @@ def run_export(
 def _survey(
     source: Source, studies: Iterator[tuple[str, str | None]], export: ExportSettings, settings: Settings
 ) -> Survey:
-    return survey(source, studies, export.stratify, export.split, settings.random_seed, export.wanted())
+    before = _splits_before(export, settings.random_seed)
+    return survey(source, studies, export.stratify, export.split, settings.random_seed, export.wanted(), before)
+
+
+def _splits_before(export: ExportSettings, seed: int) -> dict[str, str]:
+    """The splits of the export that is there, if they were asked for in the same way."""
+    try:
+        about = json.loads((export.export_dir / "export.json").read_text(encoding="utf-8"))
+        made = (about["Settings"]["split"], about["Settings"]["stratify"], about["Seed"])
+        if made != (list(export.split), list(export.stratify), seed):
+            return {}
+        with (export.export_dir / _SPLITS).open(newline="", encoding="utf-8") as file:
+            return {row["patient"]: row["split"] for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one of an older version
+        return {}
 
 
 def _nothing(console: Console, journal: Journal, left_out: tuple[tuple[str, str, str], ...]) -> int:
@@ -173,6 +191,8 @@ def _write_tables(form: Export, journal: Journal, units: list[str]) -> None:
         "Pseudonyms": "HMAC-SHA-256" if form.source.names.key else "none: the labels of the derivatives",
         "Manifest": f"{MANIFEST}: the sha256 of every file",
     }
+    splits = dict(sorted((entry.patient, entry.split) for entry in form.seen.entries))
+    files.append(file_record(journal.root, _SPLITS, csv_pieces(("patient", "split"), splits.items())))
     files.append(file_record(journal.root, "left_out.csv", left_out))
     files.append(file_record(journal.root, "export.json", [json_bytes(about)]))
     files.append(file_record(journal.root, "README.md", [form.readme().encode()]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -80,9 +80,9 @@ class Survey:
 
 def survey(
     source: Source, studies: Iterator[tuple[str, str | None]], columns: tuple[str, ...], fractions: tuple[float, ...],
-    seed: int, wanted: tuple[Wanted, ...] = (),
+    seed: int, wanted: tuple[Wanted, ...] = (), before: Mapping[str, str] | None = None,
 ) -> Survey:  # fmt: skip
-    """Look at all studies once.
+    """Look at all studies once; patients keep the splits that they had before.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def survey(
     for index, name in enumerate(columns):
         if strata and all(values[index] == "n/a" for values in strata.values()):
             raise NoColumnError(f"--stratify {name}: no study has such a column")
-    splits = assign_splits(strata, fractions, seed)
+    splits = assign_splits(strata, fractions, seed, before=before)
     found.sort(key=lambda one: (one.patient, one.study))
     entries = tuple(replace(one, split=splits[one.patient]) for one in found)
     return Survey(entries, tuple(sorted(left_out)), places.chosen(), tuple(places.told()))
