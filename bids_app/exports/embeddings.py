@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bids_app.exit_codes import ALL_WELL
+from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
 from bids_app.exports.encoders import Encoder, EncoderError, load_encoder
 from bids_app.exports.journal import FileRecord, Journal, Record, file_record, unit_key
 from bids_app.exports.options import ExportSettings
@@ -29,7 +29,8 @@ FOLDER = "embeddings"
 def embed(root: Path, export: ExportSettings, settings: Settings, console: Console) -> int:
     """Embed all slices of an export, part by part, into its folder `embeddings`; then probe and cluster them.
 
-    A part whose slices, encoder and settings are the same is not computed again.
+    A part whose slices, encoder and settings are the same is not computed again. The exit code is 18 where there is no
+    slice.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def embed(root: Path, export: ExportSettings, settings: Settings, console: Conso
         The encoder, or a library for the wanted file, cannot be used.
     """
     assert export.embed is not None
-    _check_library(export.embed_format)
+    check_library(export.embed_format)
     content = file_sha256(export.embed)
     encoder: Encoder | None = None
     folder = root / FOLDER
@@ -56,6 +57,9 @@ def embed(root: Path, export: ExportSettings, settings: Settings, console: Conso
             journal.add(Record(unit, key, files, {"slices": len(rows), "features": int(vectors.shape[1])}))
             console.print(f"embedded {PART * number + len(rows)} slices", soft_wrap=True)
         journal.close(units)
+    if not units:
+        console.print("no slice is left to embed")
+        return NOTHING_MATCHES
     if export.probe:
         from bids_app.exports.probe import probe
 
@@ -124,7 +128,14 @@ def _parts(table: Path) -> Iterator[list[dict[str, str]]]:
             yield part
 
 
-def _check_library(kind: str) -> None:
+def check_library(kind: str) -> None:
+    """Whether the library for the wanted files is there.
+
+    Raises
+    ------
+    EncoderError
+        It is not.
+    """
     name = {"parquet": "pyarrow", "zarr": "zarr"}[kind]
     try:
         __import__(name)

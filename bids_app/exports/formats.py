@@ -28,6 +28,11 @@ class Export(ABC):
         self.units: list[str] = []
         self._left_out: list[tuple[str, str, str]] = list(seen.left_out)
 
+    @classmethod
+    def check(cls, export: ExportSettings, settings: Settings) -> None:
+        """Raise an error for what can be told to be wrong before anything is written."""
+        del export, settings
+
     @property
     def total(self) -> int | None:
         """How many units there are at most."""

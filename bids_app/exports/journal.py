@@ -89,7 +89,10 @@ class Journal:
         self._begun: dict[str, set[str]] = {}  # unit -> files and folders that may hold what is in no record
 
     def __enter__(self) -> Self:
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ExportFolderError(f"{self.root} is a file, or lies below one: name a folder") from None
         names = {path.name for path in self.root.iterdir()}
         if names and not names & {MANIFEST, _JOURNAL}:
             raise ExportFolderError(f"{self.root} holds something that is no export: name an empty folder")

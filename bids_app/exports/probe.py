@@ -29,12 +29,23 @@ class ProbeError(Exception):
     code = USAGE
 
 
+def check_columns(asked: Sequence[str], columns: Sequence[str]) -> None:
+    """Whether the slices have the columns that are to be probed.
+
+    Raises
+    ------
+    ProbeError
+        One is not there.
+    """
+    for column in asked:
+        if column not in columns:
+            raise ProbeError(f"--probe {column}: the slices have no such column; they have {', '.join(columns)}")
+
+
 def probe(folder: Path, export: ExportSettings, seed: int, console: Console) -> None:
     """Probe every column that was asked for; `probe_<column>.json` beside the embeddings."""
     rows, vectors = read_embeddings(folder)
     for column in export.probe:
-        if rows and column not in rows[0]:
-            raise ProbeError(f"--probe {column}: the slices have no such column; they have {', '.join(rows[0])}")
         labels = [row[column] for row in rows]
         result = linear_probe(vectors, labels, [row["patient"] for row in rows], seed)
         write_bytes(folder / f"probe_{column}.json", json_bytes({"column": column, **result}))

@@ -64,6 +64,7 @@ def run_export(
     if not (settings.output_dir / "logs").is_dir():
         raise ExportError(f"{settings.output_dir} is no output of bids_app; run the participant level first", NO_INPUT)
     source = _source(settings, export)
+    _FORMATS[export.format].check(export, settings)
     sessions = frozenset(label.removeprefix("ses-") for label in settings.session_label)
     studies = list_studies(settings.output_dir, subjects, sessions)
     if dry_run:

@@ -30,6 +30,7 @@ from bids_app.exports.slicing import (
 )
 from bids_app.exports.studies import Derivative, StudySeries
 from bids_app.exports.survey import Entry, Source
+from bids_app.settings import Settings
 
 _VERSION = 2
 TABLE = "slices.csv"
@@ -144,6 +145,18 @@ def _millimetres(
 
 class Slices(Export):
     """A study's slices of each kind of image that was asked for."""
+
+    @classmethod
+    def check(cls, export: ExportSettings, settings: Settings) -> None:
+        """Whether the encoder, the library for its output and the columns to probe are there."""
+        if export.embed is not None:
+            from bids_app.exports.embeddings import check_library
+            from bids_app.exports.encoders import load_encoder
+            from bids_app.exports.probe import check_columns
+
+            check_columns(export.probe, COLUMNS)
+            check_library(export.embed_format)
+            load_encoder(export.embed, export.embed_size, settings.device, settings.nprocs)
 
     def jobs(self) -> Iterator[Job]:
         """The studies in the order of their patients."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,37 @@ def test_what_is_no_encoder_is_told(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(EncoderError, match="torch sees no GPU"):
             load_encoder(tmp_path / "other.pt", None, "cuda", 1)
+
+
+def export(tree: Tree, *words: str) -> int:
+    where = [str(tree.bids), str(tree.output), "export", "--format", "slices", "--nprocs", "1"]
+    return run([*where, *words], {**os.environ})
+
+
+def test_what_can_be_told_first_is_told_before_anything_is_written(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",))
+    (tmp_path / "text.pt").write_text("no encoder")
+    assert export(tree, "--embed", str(tmp_path / "text.pt")) == 66
+    assert "is no TorchScript, ONNX or weights file" in capsys.readouterr().err
+    assert export(tree, "--embed", str(script), "--probe", "diagnosis") == 64
+    assert "--probe diagnosis: the slices have no such column" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        assert export(tree, "--embed", str(script)) == 66
+    assert "--embed-format parquet needs pyarrow" in capsys.readouterr().err
+    assert not (tree.output / "exports").exists()
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert export(tree, "--export-dir", str(folder)) == 73
+        assert "is a file, or lies below one: name a folder" in capsys.readouterr().err
+
+
+def test_no_slice_to_embed_is_told(tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: embeddings are not tested")
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",), image=new_image(np.zeros(tree.shape, np.float32), tree.affine()))
+    assert export(tree, "--embed", str(script), "--embed-size", "32", "--probe", "contrast") == 18
+    assert "no slice is left to embed" in capsys.readouterr().out
