@@ -87,6 +87,7 @@ class Journal:
         self.root = root
         self._where: dict[str, tuple[str, Path, int]] = {}  # unit -> key, file, offset of its line
         self._begun: dict[str, set[str]] = {}  # unit -> files and folders that may hold what is in no record
+        self._above_emptied: set[Path] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -127,6 +128,11 @@ class Journal:
         """Whether nothing was ever written to the folder."""
         return not self._where and not self._begun and not (self.root / MANIFEST).exists()
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The names of all finished units, in order."""
+        return tuple(sorted({*self._where} - {*self._begun}))
+
     def finished(self, unit: str, key: str) -> bool:
         """Whether a unit is there as it would be made now."""
         if unit in self._begun or self._where.get(unit, ("",))[0] != key:
@@ -165,9 +171,10 @@ class Journal:
             files = {file.path for unit in kept for file in self._read(unit).files}
             for unit in gone:
                 if unit in self._where:
-                    self._remove((file.path for file in self._read(unit).files), keep=files, upwards=True)
-                self._remove(self._under(self._begun.get(unit, ())), keep=files, upwards=True)
+                    self._remove((file.path for file in self._read(unit).files), keep=files)
+                self._remove(self._under(self._begun.get(unit, ())), keep=files)
             self._begun.clear()
+        self._remove_emptied()
         write_pieces(self.root / MANIFEST, (record.line() for record in self.records(kept)))
         (self.root / _JOURNAL).unlink(missing_ok=True)
         self._index(self.root / MANIFEST)
@@ -219,17 +226,24 @@ class Journal:
             stream.seek(offset)
             return Record.of_line(stream.readline())
 
-    def _remove(self, files: Iterable[str], keep: set[str], upwards: bool = False) -> None:
-        """Remove files, and their folders that are empty then; those above, too, once nothing is written any more."""
+    def _remove(self, files: Iterable[str], keep: set[str]) -> None:
+        """Remove files, and each one's folder where it was the last in it."""
         for file in files:
-            if file in keep:
-                continue
-            path = self.root / file
-            path.unlink(missing_ok=True)
-            folders = [folder for folder in path.parents if folder.is_relative_to(self.root) and folder != self.root]
+            if file not in keep:
+                path = self.root / file
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+                    self._above_emptied.add(path.parent.parent)
+
+    def _remove_emptied(self) -> None:
+        """Remove the folders above that are empty, too: at the end, when no process may be about to write there."""
+        for folder in self._above_emptied:
             with contextlib.suppress(OSError):
-                for folder in folders if upwards else folders[:1]:
+                while folder != self.root and folder.is_relative_to(self.root):
                     folder.rmdir()
+                    folder = folder.parent
+        self._above_emptied.clear()
 
 
 def read_records(root: Path) -> Iterator[Record]:

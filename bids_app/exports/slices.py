@@ -182,6 +182,9 @@ class Slices(Export):
     def afterwards(self, journal: Journal, console: Console) -> int:
         """Embeddings, where an encoder was given."""
         if self.export.embed is None:
+            from bids_app.exports.embeddings import drop_outdated
+
+            drop_outdated(journal.root, console)
             return super().afterwards(journal, console)
         from bids_app.exports.embeddings import embed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bids_app.cli.main import run
 from bids_app.exports.clusters import kmeans_map
 from bids_app.exports.embeddings import read_embeddings, read_picture
 from bids_app.exports.encoders import EncoderError, load_encoder
+from bids_app.exports.journal import read_records
 from bids_app.exports.probe import ProbeError, linear_probe
 from bids_app.exports.vit import ImageEncoder, VitShape
 from bids_app.steps.images import new_image
@@ -226,3 +228,42 @@ def test_no_slice_to_embed_is_told(tmp_path: Path, script: Path, capsys: pytest.
     tree.study("01", contrasts=("T1w",), image=new_image(np.zeros(tree.shape, np.float32), tree.affine()))
     assert export(tree, "--embed", str(script), "--embed-size", "32", "--probe", "contrast") == 18
     assert "no slice is left to embed" in capsys.readouterr().out
+
+
+def test_nothing_of_a_withdrawn_participant_stays(tmp_path: Path, script: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: embeddings are not tested")
+    tree = Tree.at(tmp_path)
+    for number in range(6):
+        tree.study(f"{number:02d}", contrasts=("T1w", "FLAIR"))
+    root = tree.output / "exports" / "slices"
+    encoder = ("--embed", str(script), "--embed-size", "32", "--kmeans", "2")
+
+    def withdraw(label: str) -> None:
+        for folder in (f"sub-{label}", f"logs/sub-{label}"):
+            shutil.rmtree(tree.output / folder)
+
+    def unlisted() -> set[str]:
+        folders = [path.parent for path in root.rglob("manifest.jsonl")]
+        listed = {folder / file.path for folder in folders for one in read_records(folder) for file in one.files}
+        return {path.name for path in set(root.rglob("*")) - listed if path.is_file()} - {"manifest.jsonl"}
+
+    assert export(tree, "--export-label", "brain", *encoder, "--probe", "contrast") == 0
+    assert unlisted() == set()
+    assert export(tree, "--export-label", "brain") == 0
+    assert (root / "embeddings" / "probe_contrast.json").is_file(), "nothing has changed"
+    withdraw("03")
+    assert export(tree, "--export-label", "brain", *encoder) == 0
+    assert {path.name for path in (root / "embeddings").iterdir()} == {
+        "manifest.jsonl",
+        "part-00000.parquet",
+        "kmeans",
+        "kmeans.csv",
+    }
+    assert {row["patient"] for row in read_embeddings(root / "embeddings")[0]} == {
+        f"sub-{number:02d}" for number in (0, 1, 2, 4, 5)
+    }
+    assert not [path for path in root.rglob("*") if "sub-03" in path.name]
+    withdraw("04")
+    assert export(tree, "--export-label", "brain") == 0
+    assert [path.name for path in (root / "embeddings").iterdir()] == ["manifest.jsonl"]
+    assert unlisted() == set()
