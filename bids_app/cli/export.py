@@ -20,7 +20,8 @@ def add_export_options(group: argparse._ArgumentGroup) -> None:
     add("--export-key", type=Path, metavar="FILE", help="secret, outside of output and export, by which names become "
         "pseudonyms and dates are moved")  # fmt: skip
     add("--export-images", nargs="+", metavar="IMAGE", help="kinds of images, as [CONTRAST@]SPACE[:res-LABEL]/DESC: "
-        "native/preproc, atlas/brainzscore, T1w@reference/preproc, …; for nnunet: the channels")  # fmt: skip
+        "native/preproc, atlas/brainzscore, T1w@reference/preproc, T1w+ce@… (with contrast agent), …; for nnunet: the "
+        "channels")  # fmt: skip
     add("--export-label", metavar="LABEL", help="the mask (brain, lesion, …) or segmentation (synth) to go with them")
     add("--split", nargs="+", type=float, metavar="SHARE", help="shares of patients for train, val and test")
     add("--stratify", nargs="+", metavar="COLUMN", help="columns in which the splits are to be alike: age, sex, "

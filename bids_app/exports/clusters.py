@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,84 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bids_app.exports.embeddings import FOLDER, encoded
+from bids_app.exports.embeddings import FOLDER, encoded, parts
 from bids_app.exports.encoders import Encoder, EncoderError
+from bids_app.exports.journal import Journal, Record, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
 from bids_app.exports.options import ExportSettings
 from bids_app.exports.slicing import fitted, png_bytes
-from bids_app.outputs.writer import write_bytes, write_pieces
+from bids_app.inputs.content import file_sha256
 
 COLUMNS = ("path", "k", "dice", "map_path")
 #: Starts of k-means, of which the best counts.
 _STARTS = 4
 
 
-def cluster(root: Path, export: ExportSettings, encoder: Encoder, seed: int, console: Console) -> None:
-    """Cluster every slice in which there is a label, for each k: `kmeans.csv`, and the maps as PNG files."""
+def cluster(
+    journal: Journal, root: Path, content: str, encoder: Callable[[], Encoder], export: ExportSettings, seed: int,
+    console: Console,
+) -> list[str]:  # fmt: skip
+    """Cluster every slice in which there is a label, for each k: `kmeans.csv`, and the maps as PNG files.
+
+    Parameters
+    ----------
+    journal
+        Of the embeddings' folder, where the maps are recorded part by part.
+    content
+        The hash of the encoder's file.
+
+    Returns
+    -------
+    The units of the journal.
+    """
+    units = []
+    for number, rows in enumerate(parts(root / "slices.csv")):
+        labelled = [row for row in rows if row["label_path"] and int(row["label_pixels"]) > 0]
+        hashes = [file_sha256(root / row[name]) for row in labelled for name in ("path", "label_path")]
+        unit = f"kmeans-{number:05d}"
+        units.append(unit)
+        key = unit_key("kmeans", content, export.embed_size, export.kmeans, seed, labelled, hashes)
+        if journal.finished(unit, key):
+            continue
+        journal.begin(unit, [_map_name(row, k) for row in labelled for k in export.kmeans])
+        files, said = [], []
+        for row in labelled:
+            for k, (clusters, dice) in _maps(root, row, encoder(), export, seed):
+                files.append(file_record(journal.root, _map_name(row, k), [png_bytes(clusters)]))
+                said.append([row["path"], k, f"{dice:.6f}", f"{FOLDER}/{_map_name(row, k)}"])
+        journal.add(Record(unit, key, tuple(files), {"rows": said}))
     sums: dict[int, list[float]] = {k: [] for k in export.kmeans}
 
     def found() -> Iterator[list[Any]]:
-        for row in _labelled(root / "slices.csv"):
-            features = next(encoded(root, [row], encoder, 1))
-            if features.ndim != 4:
-                raise EncoderError("--kmeans needs an encoder that gives a map of features, (n, c, h, w)")
-            label = _label_map(root / row["label_path"], encoder.edge, features.shape[2:])
-            rows, columns = _shown((int(row["rows"]), int(row["columns"])), features.shape[2:])
-            for k in export.kmeans:
-                clusters, dice = kmeans_map(features[0][:, :rows, :columns], label[:rows, :columns], k, seed)
-                path = f"{FOLDER}/kmeans/{Path(row['path']).with_suffix('')}_k-{k:03d}.png"
-                write_bytes(root / path, png_bytes(clusters))
-                sums[k].append(dice)
-                yield [row["path"], k, f"{dice:.6f}", path]
+        for record in journal.records(units):
+            for row in record.facts["rows"]:
+                sums[row[1]].append(float(row[2]))
+                yield row
 
-    write_pieces(root / FOLDER / "kmeans.csv", csv_pieces(COLUMNS, found()))
+    journal.begin("kmeans", ["kmeans.csv"])
+    table = file_record(journal.root, "kmeans.csv", csv_pieces(COLUMNS, found()))
+    journal.add(Record("kmeans", table.sha256, (table,), {}))
     for k, dices in sums.items():
         mean = float(np.mean(dices)) if dices else float("nan")
         console.print(f"k-means, k = {k}: mean Dice {mean:.3f} over {len(dices)} slices", soft_wrap=True)
+    return [*units, "kmeans"]
+
+
+def _map_name(row: Mapping[str, str], k: int) -> str:
+    return f"kmeans/{Path(row['path']).with_suffix('')}_k-{k:03d}.png"
+
+
+def _maps(
+    root: Path, row: dict[str, str], encoder: Encoder, export: ExportSettings, seed: int
+) -> Iterator[tuple[int, tuple[NDArray[np.uint8], float]]]:
+    """The clusters of a slice and their Dice overlap with its label, for each k."""
+    features = next(encoded(root, [row], encoder, 1))
+    if features.ndim != 4:
+        raise EncoderError("--kmeans needs an encoder that gives a map of features, (n, c, h, w)")
+    label = _label_map(root / row["label_path"], encoder.edge, features.shape[2:])
+    rows, columns = _shown((int(row["rows"]), int(row["columns"])), features.shape[2:])
+    for k in export.kmeans:
+        yield k, kmeans_map(features[0][:, :rows, :columns], label[:rows, :columns], k, seed)
 
 
 def kmeans_map(
@@ -70,13 +113,6 @@ def kmeans_map(
     said = np.isin(found, inside)
     dice = 2 * float((said & label).sum()) / max(1, int(said.sum() + label.sum()))
     return found.astype(np.uint8), dice
-
-
-def _labelled(table: Path) -> Iterator[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["label_path"] and int(row["label_pixels"]) > 0:
-                yield row
 
 
 def _shown(picture: tuple[int, int], grid: tuple[int, ...]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from bids_app.exit_codes import ALL_WELL
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal
-from bids_app.exports.options import ExportSettings
+from bids_app.exports.options import ExportSettings, Wanted
 from bids_app.exports.survey import Source, Survey
 from bids_app.settings import Settings
 
@@ -27,6 +27,11 @@ class Export(ABC):
         self.seen = seen
         self.units: list[str] = []
         self._left_out: list[tuple[str, str, str]] = list(seen.left_out)
+
+    @classmethod
+    def check(cls, export: ExportSettings, settings: Settings) -> None:
+        """Raise an error for what can be told to be wrong before anything is written."""
+        del export, settings
 
     @property
     def total(self) -> int | None:
@@ -54,3 +59,13 @@ class Export(ABC):
     @abstractmethod
     def readme(self) -> str:
         """What a reader of the export should know."""
+
+
+def no_label(name: str) -> str:
+    """What `left_out.csv` says of an image that is in the export without the label that was asked for."""
+    return f"it has no label {name}: its images are there without it"
+
+
+def no_image(wanted: Wanted) -> str:
+    """What `left_out.csv` says of a series without an image that was asked for."""
+    return f"it has no image {wanted}"

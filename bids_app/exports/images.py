@@ -41,6 +41,19 @@ def compact(content: bytes) -> bytes:
     return image_bytes(image, dtype.name)
 
 
+def label_dtype(largest: int) -> str:
+    """The smallest data type of a label's numbers, of 8 or 16 bits.
+
+    Raises
+    ------
+    ValueError
+        Neither holds them.
+    """
+    if largest > _UINT16.max:
+        raise ValueError(f"its label has the number {largest}; none over {_UINT16.max} can be written")
+    return "uint8" if largest <= np.iinfo(np.uint8).max else "uint16"
+
+
 def canonical(image: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """The voxels with the axes turned towards right, front and top (no interpolation), and the affine of that."""
     array, affine = np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=float)

@@ -43,6 +43,10 @@ class Job(Protocol):
     def key(self) -> str:
         """A hash over everything that its files depend on."""
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files that it writes, or the folders that hold them and nothing of another unit."""
+
     def make(self, root: Path) -> Record:
         """Write the files."""
 

@@ -1,8 +1,9 @@
 """The manifest of an export: what is finished, from what, and with which bytes; so that a killed export goes on.
 
 `manifest.jsonl` has a line for each unit (a study, a shard), in order: its key, which hashes everything that its files
-depend on, the sha256 and size of each file, and rows for the tables. While an export runs, finished units are appended
-to `.journal.jsonl`; at the end both become the new manifest. Neither is ever in memory as a whole.
+depend on, the sha256 and size of each file, and rows for the tables. While an export runs, `.journal.jsonl` is told of
+a unit before its files are written (from then on it is not finished) and when they are; at the end both become the new
+manifest. Neither is ever in memory as a whole.
 """
 
 from __future__ import annotations
@@ -85,9 +86,14 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._where: dict[str, tuple[str, Path, int]] = {}  # unit -> key, file, offset of its line
+        self._begun: dict[str, set[str]] = {}  # unit -> files and folders that may hold what is in no record
+        self._above_emptied: set[Path] = set()
 
     def __enter__(self) -> Self:
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ExportFolderError(f"{self.root} is a file, or lies below one: name a folder") from None
         names = {path.name for path in self.root.iterdir()}
         if names and not names & {MANIFEST, _JOURNAL}:
             raise ExportFolderError(f"{self.root} holds something that is no export: name an empty folder")
@@ -112,38 +118,81 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
+        with contextlib.suppress(OSError):  # nothing is left of an export that came to nothing
+            if (self.root / _JOURNAL).stat().st_size == 0:
+                (self.root / _JOURNAL).unlink()
+                self.root.rmdir()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to the folder."""
+        return not self._where and not self._begun and not (self.root / MANIFEST).exists()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The names of all finished units, in order."""
+        return tuple(sorted({*self._where} - {*self._begun}))
 
     def finished(self, unit: str, key: str) -> bool:
         """Whether a unit is there as it would be made now."""
-        if self._where.get(unit, ("",))[0] != key:
+        if unit in self._begun or self._where.get(unit, ("",))[0] != key:
             return False
         return all(_has_size(self.root / file.path, file.size) for file in self._read(unit).files)
+
+    def begin(self, unit: str, places: Iterable[str]) -> None:
+        """Take note that the files of a unit are going to be written: it is not finished any more.
+
+        Parameters
+        ----------
+        places
+            The files, or the folders that hold them and nothing of another unit.
+        """
+        self._begun.setdefault(unit, set()).update(places)
+        self._append((json.dumps({"begun": unit, "places": sorted(self._begun[unit])}) + "\n").encode())
 
     def add(self, record: Record) -> None:
         """Take note of a unit whose files are there; those that it had before and has no more are removed."""
         before = self._read(record.unit).files if record.unit in self._where else ()
-        offset = os.fstat(self._stream.fileno()).st_size  # it is opened to append, and may have been cut since
-        self._stream.write(record.line())
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        offset = self._append(record.line())
         self._where[record.unit] = (record.key, self.root / _JOURNAL, offset)
-        self._remove(before, keep={file.path for file in record.files})
+        kept = {file.path for file in record.files}
+        self._remove((file.path for file in before), keep=kept)
+        self._remove(self._under(self._begun.pop(record.unit, ())), keep=kept)
 
     def records(self, units: Iterable[str]) -> Iterator[Record]:
         """The records of those units that are finished, one at a time, in the given order."""
-        return (self._read(unit) for unit in units if unit in self._where)
+        return (self._read(unit) for unit in units if unit in self._where and unit not in self._begun)
 
     def close(self, units: Iterable[str]) -> None:
         """Write the manifest of the given units and remove the files of all others: what is not asked for any more."""
-        kept = sorted({unit for unit in units if unit in self._where})
-        gone = sorted({*self._where} - {*kept})
+        kept = sorted({unit for unit in units if unit in self._where and unit not in self._begun})
+        gone = sorted({*self._where, *self._begun} - {*kept})
         if gone:
             files = {file.path for unit in kept for file in self._read(unit).files}
             for unit in gone:
-                self._remove(self._read(unit).files, keep=files)
+                if unit in self._where:
+                    self._remove((file.path for file in self._read(unit).files), keep=files)
+                self._remove(self._under(self._begun.get(unit, ())), keep=files)
+            self._begun.clear()
+        self._remove_emptied()
         write_pieces(self.root / MANIFEST, (record.line() for record in self.records(kept)))
         (self.root / _JOURNAL).unlink(missing_ok=True)
         self._index(self.root / MANIFEST)
+
+    def _append(self, line: bytes) -> int:
+        """Add a line to the journal; where it begins."""
+        offset = os.fstat(self._stream.fileno()).st_size  # it is opened to append, and may have been cut since
+        self._stream.write(line)
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        return offset
+
+    def _under(self, places: Iterable[str]) -> Iterator[str]:
+        """The files in these places that are there."""
+        for place in sorted(places):
+            path = self.root / place
+            found = sorted(path.rglob("*"), reverse=True) if path.is_dir() else [path]
+            yield from (one.relative_to(self.root).as_posix() for one in found if one.is_file())
 
     def _index(self, path: Path) -> None:
         """Where each unit's last line is; a line that a killed export left torn does not count and is cut off."""
@@ -152,16 +201,24 @@ class Journal:
         offset = 0
         with path.open("rb") as stream:
             for line in stream:
-                try:
-                    record = Record.of_line(line)
-                except (ValueError, KeyError, TypeError):
-                    break
                 if not line.endswith(b"\n"):
                     break
-                self._where[record.unit] = (record.key, path, offset)
+                try:
+                    self._take(line, path, offset)
+                except (ValueError, KeyError, TypeError):
+                    break
                 offset += len(line)
         if path.name == _JOURNAL and offset < path.stat().st_size:
             os.truncate(path, offset)
+
+    def _take(self, line: bytes, path: Path, offset: int) -> None:
+        content = json.loads(line)
+        if "begun" in content:
+            self._begun.setdefault(content["begun"], set()).update(content["places"])
+            return
+        record = Record.of_line(line)
+        self._where[record.unit] = (record.key, path, offset)
+        self._begun.pop(record.unit, None)
 
     def _read(self, unit: str) -> Record:
         _, path, offset = self._where[unit]
@@ -169,13 +226,24 @@ class Journal:
             stream.seek(offset)
             return Record.of_line(stream.readline())
 
-    def _remove(self, files: Iterable[FileRecord], keep: set[str]) -> None:
+    def _remove(self, files: Iterable[str], keep: set[str]) -> None:
+        """Remove files, and each one's folder where it was the last in it."""
         for file in files:
-            if file.path not in keep:
-                path = self.root / file.path
+            if file not in keep:
+                path = self.root / file
                 path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # its folder, when it was the last one in it
+                with contextlib.suppress(OSError):
                     path.parent.rmdir()
+                    self._above_emptied.add(path.parent.parent)
+
+    def _remove_emptied(self) -> None:
+        """Remove the folders above that are empty, too: at the end, when no process may be about to write there."""
+        for folder in self._above_emptied:
+            with contextlib.suppress(OSError):
+                while folder != self.root and folder.is_relative_to(self.root):
+                    folder.rmdir()
+                    folder = folder.parent
+        self._above_emptied.clear()
 
 
 def read_records(root: Path) -> Iterator[Record]:

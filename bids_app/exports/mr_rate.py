@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_app.exports.archives import zip_pieces
-from bids_app.exports.formats import Export
+from bids_app.exports.formats import Export, no_image
 from bids_app.exports.images import compact
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
@@ -52,6 +52,11 @@ class StudyJob:
     output: Path
     archives: Mapping[str, tuple[Member, ...]]
     facts: Mapping[str, Any]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The zip files."""
+        return tuple(self.archives)
 
     def make(self, root: Path) -> Record:
         """Write the zip files."""
@@ -122,6 +127,8 @@ def study_job(source: Source, entry: Entry, batch: str, settings: ExportSettings
                 left_out.append((entry.study, series.contrast, f"there is no image {native} of it"))
             else:
                 named.append((series, ids[series.name]))
+                if atlas.space != "atlas" and series.image(atlas) is None:  # some study has it
+                    left_out.append((entry.study, series.contrast, no_image(atlas)))
     if not named:
         return None, left_out
     members = {
@@ -188,18 +195,14 @@ def _atlas(uid: str, study: Study, named: list[tuple[StudySeries, str]], atlas: 
 
 
 def _segmentation(uid: str, study: Study, named: list[tuple[StudySeries, str]]) -> list[Member]:
-    """The reference's segmentation in native space, with the table of its labels."""
-    for series, identifier in named:
-        if series is study.reference:
-            for file in series.files:
-                if (file.suffix, file.space) == ("dseg", "native") and file.extension in (".nii.gz", ".tsv"):
-                    method = file.entity("seg") or "dseg"
-                    return [
-                        Member(f"{uid}/seg/{uid}_{identifier}_{method}-seg{one.extension}", one.path, one.sha256)
-                        for one in series.files
-                        if (one.suffix, one.space, one.entity("seg")) == ("dseg", "native", file.entity("seg"))
-                    ]
-    return []
+    """The reference's segmentation by `synth` in native space, with the table of its labels; no other stands for it."""
+    return [
+        Member(f"{uid}/seg/{uid}_{identifier}_synth-seg{one.extension}", one.path, one.sha256)
+        for series, identifier in named
+        if series is study.reference
+        for one in series.files
+        if (one.suffix, one.space, one.entity("seg")) == ("dseg", "native", "synth")
+    ]
 
 
 def _masks(stem: str, series: StudySeries, space: str, res: str | None = None) -> list[Member]:

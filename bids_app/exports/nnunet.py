@@ -8,25 +8,26 @@ folder of preprocessed data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from bids_app.exports.formats import Export
-from bids_app.exports.images import image_of
+from bids_app.exports.images import image_of, label_dtype
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.options import ExportSettings, Wanted
 from bids_app.exports.splits import assign_folds
-from bids_app.exports.studies import Derivative, Study
+from bids_app.exports.studies import Derivative, Study, StudySeries
 from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import image_bytes, json_bytes
 from bids_app.steps.images import same_grid
 
-_VERSION = 1
+_VERSION = 2
 _FOLDS = 5
 
 
@@ -47,24 +48,27 @@ class CaseJob:
     numbers: tuple[int, ...]
     facts: dict[str, Any]
 
-    def make(self, root: Path) -> Record:
-        """Write the images as they are and the label with consecutive numbers."""
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The images and, last, the label."""
         images, labels = self.folders
+        numbers = range(len(self.channels))
+        return (*(f"{images}/{self.unit}_{number:04d}.nii.gz" for number in numbers), f"{labels}/{self.unit}.nii.gz")
+
+    def make(self, root: Path) -> Record:
+        """Write the images as they are and the label with consecutive numbers; both are looked at before."""
         contents = [derivative_bytes(self.output, one.path, one.sha256) for one in self.channels]
         label = image_of(derivative_bytes(self.output, self.label.path, self.label.sha256))
         for one, content in zip(self.channels, contents, strict=True):
             if not same_grid(image_of(content), label):
                 raise CaseError(f"{PurePosixPath(one.path).name} is not on the grid of the label")
-        files = [
-            file_record(root, f"{images}/{self.unit}_{number:04d}.nii.gz", [content])
-            for number, content in enumerate(contents)
-        ]
         values = np.asanyarray(label.dataobj)
         if missing := sorted(set(np.unique(values).tolist()) - set(self.numbers)):
             raise CaseError(f"the label has the value {missing[0]}, which its table does not have")
-        numbered = np.searchsorted(self.numbers, values).astype(np.uint8)
-        image = type(label)(numbered, label.affine, label.header)
-        files.append(file_record(root, f"{labels}/{self.unit}.nii.gz", [image_bytes(image, "uint8")]))
+        dtype = label_dtype(len(self.numbers) - 1)
+        image = type(label)(np.searchsorted(self.numbers, values).astype(dtype), label.affine, label.header)
+        contents.append(image_bytes(image, dtype))
+        files = [file_record(root, path, [content]) for path, content in zip(self.places, contents, strict=True)]
         return Record(self.unit, self.key, tuple(files), self.facts)
 
 
@@ -137,7 +141,7 @@ def _channels(source: Source, entries: Iterable[Entry], export: ExportSettings) 
     studies = 0
     for entry in entries:
         studies += 1
-        for contrast in {series.contrast for series in source.read(entry.subject, entry.session).series}:
+        for contrast in {series.channel for series in source.read(entry.subject, entry.session).series}:
             counts[contrast] = counts.get(contrast, 0) + 1
     common = sorted(contrast for contrast, count in counts.items() if 2 * count > studies)
     return tuple(
@@ -155,13 +159,12 @@ def _channel_names(channels: tuple[Wanted, ...]) -> list[str]:
 
 def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[Wanted, ...], folder: str) -> CaseJob:
     study = source.read(entry.subject, entry.session)
-    found = [_image(study, one) for one in channels]
-    if not found:
+    images = [_image(study, one) for one in channels]
+    if not images:
         raise CaseError("no contrast is there in most studies; name the channels, as T1w@atlas/preproc")
-    holder = study.reference if found[0].space not in ("native", "isotropic") else None
-    holders = [holder] if holder else study.series
+    found = [image for _, image in images]
     name = str(export.export_label)
-    labels = (one.label(name, found[0].space, found[0].entity("res")) for one in holders)
+    labels = (study.label(series, image, name) for series, image in images)
     label = next((one for one in labels if one is not None), None)
     if label is None:
         raise CaseError(f"it has no label {name} in the space of the images")
@@ -175,12 +178,15 @@ def _case(source: Source, entry: Entry, export: ExportSettings, channels: tuple[
     return CaseJob(entry.study, key, source.output, folders, tuple(found), label, numbers, facts)
 
 
-def _image(study: Study, wanted: Wanted) -> Derivative:
-    images = (series.image(wanted) for series in study.series)
-    image = next((one for one in images if one is not None), None)
-    if image is None:
-        raise CaseError(f"it has no image {wanted}")
-    return image
+def _image(study: Study, wanted: Wanted) -> tuple[StudySeries, Derivative]:
+    """The image of a channel; of several the reference's, which all others were moved to."""
+    for series in sorted(study.series, key=lambda one: not one.is_reference):
+        if (image := series.image(wanted)) is not None:
+            return series, image
+    with_agent = wanted.contrast and replace(wanted, contrast=f"{wanted.contrast}+ce")
+    if with_agent and any(series.image(with_agent) for series in study.series):
+        raise CaseError(f"it has no image {wanted} without contrast agent; name {with_agent} for those with one")
+    raise CaseError(f"it has no image {wanted}")
 
 
 def _values(source: Source, study: Study, label: Derivative, name: str) -> tuple[tuple[int, ...], list[str]]:
@@ -193,6 +199,24 @@ def _values(source: Source, study: Study, label: Derivative, name: str) -> tuple
                 lines = derivative_bytes(source.output, file.path, file.sha256).decode().splitlines()
                 header = lines[0].split("\t")
                 rows = [dict(zip(header, line.split("\t"), strict=False)) for line in lines[1:]]
-                found = {int(row["index"]): row["name"] for row in rows if int(row["index"]) != 0}
-                return (0, *sorted(found)), ["background", *(found[value] for value in sorted(found))]
+                by_value = {int(row["index"]): row for row in rows if int(row["index"]) != 0}
+                return (0, *sorted(by_value)), _label_names([by_value[value] for value in sorted(by_value)])
     raise CaseError("its segmentation has no table of labels")
+
+
+def _label_names(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """A name for each label, the background's first; none twice, or `dataset.json` would lose one of the two.
+
+    Where a name is there more than once, the hemisphere tells them apart, else the value.
+    """
+    rows = list(rows)
+    names = ["background"]
+    counts = Counter([*names, *(row["name"] for row in rows)])
+    for row in rows:
+        name, side = row["name"], row.get("hemisphere", "n/a")
+        if counts[name] > 1 and side not in ("", "n/a"):
+            name = f"{side} {name}"
+        if name in names or (counts[name] > 1):
+            name = f"{name} {row['index']}"
+        names.append(name)
+    return names

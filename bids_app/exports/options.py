@@ -15,9 +15,9 @@ FORMATS: tuple[str, ...] = get_args(Format)
 PLANES: tuple[str, ...] = get_args(Plane)
 SPLITS = ("train", "val", "test")
 #: `[CONTRAST@]SPACE[:res-LABEL]/DESC`, such as `atlas/brainzscore`, `T1w@native/preproc`, `MNI152:res-2/brain`
-#: (the first form takes every contrast that there is).
+#: (the first form takes every contrast that there is); `T1w+ce` is T1w with contrast agent, which T1w alone is not.
 _IMAGE = re.compile(
-    r"(?:(?P<contrast>[A-Za-z0-9]+)@)?(?P<space>[A-Za-z0-9]+)(?::res-(?P<res>[A-Za-z0-9]+))?/(?P<desc>[A-Za-z0-9]+)"
+    r"(?:(?P<contrast>[A-Za-z0-9]+(?:\+ce)?)@)?(?P<space>[A-Za-z0-9]+)(?::res-(?P<res>[A-Za-z0-9]+))?/(?P<desc>[A-Za-z0-9]+)"
 )
 #: Images that each format takes where nothing else is said: MRI-CORE's slices are of images as scanned; a network of
 #: several channels needs them on one grid.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from rich.console import Console
 
 from bids_app.exit_codes import USAGE
 from bids_app.exports.embeddings import read_embeddings
+from bids_app.exports.journal import Journal, Record, file_record
 from bids_app.exports.options import ExportSettings
 from bids_app.exports.splits import assign_splits
-from bids_app.outputs.writer import json_bytes, write_bytes
+from bids_app.outputs.writer import json_bytes
 
 #: Shares of patients for fitting and for testing.
 SHARES = (0.6, 0.4)
@@ -29,20 +29,38 @@ class ProbeError(Exception):
     code = USAGE
 
 
-def probe(folder: Path, export: ExportSettings, seed: int, console: Console) -> None:
-    """Probe every column that was asked for; `probe_<column>.json` beside the embeddings."""
-    rows, vectors = read_embeddings(folder)
+def check_columns(asked: Sequence[str], columns: Sequence[str]) -> None:
+    """Whether the slices have the columns that are to be probed.
+
+    Raises
+    ------
+    ProbeError
+        One is not there.
+    """
+    for column in asked:
+        if column not in columns:
+            raise ProbeError(f"--probe {column}: the slices have no such column; they have {', '.join(columns)}")
+
+
+def probe(journal: Journal, parts: Sequence[str], export: ExportSettings, seed: int, console: Console) -> list[str]:
+    """Probe every column that was asked for: `probe_<column>.json` beside the embeddings; the units of the journal."""
+    names = [file.path for record in journal.records(parts) for file in record.files]
+    rows, vectors = read_embeddings(journal.root, names)
+    units = []
     for column in export.probe:
-        if rows and column not in rows[0]:
-            raise ProbeError(f"--probe {column}: the slices have no such column; they have {', '.join(rows[0])}")
         labels = [row[column] for row in rows]
         result = linear_probe(vectors, labels, [row["patient"] for row in rows], seed)
-        write_bytes(folder / f"probe_{column}.json", json_bytes({"column": column, **result}))
+        unit, name = f"probe-{column}", f"probe_{column}.json"
+        journal.begin(unit, [name])
+        made = file_record(journal.root, name, [json_bytes({"column": column, **result})])
+        journal.add(Record(unit, made.sha256, (made,), {}))
+        units.append(unit)
         console.print(
             f"{column}: accuracy {result['accuracy']:.3f} on {result['slices_test']} slices of "
             f"{result['patients_test']} patients (the commonest class: {result['accuracy_of_commonest']:.3f})",
             soft_wrap=True,
         )
+    return units
 
 
 def linear_probe(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,6 +33,8 @@ from bids_app.settings import Settings
 _FORMATS: Mapping[str, type[Export]] = {"mr-rate": MrRate, "slices": Slices, "webdataset": Shards, "nnunet": Cases}
 #: Seconds between two lines of progress where there is no terminal.
 _TELL_EVERY_S = 30.0
+#: The split of each patient, which the next export to the same folder keeps.
+_SPLITS = "splits.csv"
 #: The unit that the tables at the root are.
 _TABLES = "tables"
 
@@ -59,37 +64,69 @@ def run_export(
     if not (settings.output_dir / "logs").is_dir():
         raise ExportError(f"{settings.output_dir} is no output of bids_app; run the participant level first", NO_INPUT)
     source = _source(settings, export)
+    _FORMATS[export.format].check(export, settings)
     sessions = frozenset(label.removeprefix("ses-") for label in settings.session_label)
     studies = list_studies(settings.output_dir, subjects, sessions)
     if dry_run:
-        return _tell(
-            survey(source, iter(studies), export.stratify, export.split, settings.random_seed), export, console
-        )
+        return _tell(_survey(source, iter(studies), export, settings), export, console)
     with Journal(export.export_dir) as journal, _progress(console) as bar:
         task = bar.add_task("looking at the studies", total=len(studies))
-        seen = survey(source, _counted(studies, bar, task), export.stratify, export.split, settings.random_seed)
+        seen = _survey(source, _counted(studies, bar, task), export, settings)
         if not seen.entries:
-            journal.close(())
-            _tell_left_out(console, seen.left_out)
             console.print(f"no finished series of {len(studies)} studies can be exported")
-            return NOTHING_MATCHES
+            return _nothing(console, journal, seen.left_out)
+        for line in seen.told:
+            console.print(line, soft_wrap=True)
+        export = replace(export, export_images=tuple(str(one) for one in seen.wanted))
         form = _FORMATS[export.format](source, export, settings, seen)
         failed = _make(form, journal, bar, settings.nprocs)
         units = [unit for unit in form.units if unit not in failed]
+        if not units and not failed:
+            return _nothing(console, journal, form.left_out)
         _write_tables(form, journal, units)
         code = form.afterwards(journal, console)
     _tell_left_out(console, form.left_out)
     for unit, reason in sorted(failed.items()):
         console.print(f"{unit} failed: {reason}", style="red", soft_wrap=True)
     console.print(f"{len(units)} {form.noun} in {export.export_dir}", soft_wrap=True)
-    if not units and not failed:
-        return NOTHING_MATCHES
     return SOME_FAILED if failed else code
+
+
+def _survey(
+    source: Source, studies: Iterator[tuple[str, str | None]], export: ExportSettings, settings: Settings
+) -> Survey:
+    before = _splits_before(export, settings.random_seed)
+    return survey(source, studies, export.stratify, export.split, settings.random_seed, export.wanted(), before)
+
+
+def _splits_before(export: ExportSettings, seed: int) -> dict[str, str]:
+    """The splits of the export that is there, if they were asked for in the same way."""
+    try:
+        about = json.loads((export.export_dir / "export.json").read_text(encoding="utf-8"))
+        made = (about["Settings"]["split"], about["Settings"]["stratify"], about["Seed"])
+        if made != (list(export.split), list(export.stratify), seed):
+            return {}
+        with (export.export_dir / _SPLITS).open(newline="", encoding="utf-8") as file:
+            return {row["patient"]: row["split"] for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one of an older version
+        return {}
+
+
+def _nothing(console: Console, journal: Journal, left_out: tuple[tuple[str, str, str], ...]) -> int:
+    """Tell why there is nothing to export; an export that is there stays, as one may have mistyped."""
+    _tell_left_out(console, left_out)
+    if journal.is_empty:
+        console.print(f"nothing is written to {journal.root}", soft_wrap=True)
+    else:
+        console.print(f"the export in {journal.root} is left as it was", soft_wrap=True)
+    return NOTHING_MATCHES
 
 
 def _tell(seen: Survey, export: ExportSettings, console: Console) -> int:
     """What an export would take."""
     _tell_left_out(console, seen.left_out)
+    for line in seen.told:
+        console.print(line, soft_wrap=True)
     for split, count in sorted(Counter(entry.split for entry in seen.entries).items()):
         patients = len({entry.patient for entry in seen.entries if entry.split == split})
         console.print(f"{split}: {count} studies of {patients} patients")
@@ -125,6 +162,7 @@ def _make(form: Export, journal: Journal, bar: Progress, nprocs: int) -> dict[st
             if journal.finished(job.unit, job.key):
                 bar.advance(task)
             else:
+                journal.begin(job.unit, job.places)
                 yield job
 
     def done(unit: str, record: Record | None, problem: str) -> None:
@@ -154,6 +192,8 @@ def _write_tables(form: Export, journal: Journal, units: list[str]) -> None:
         "Pseudonyms": "HMAC-SHA-256" if form.source.names.key else "none: the labels of the derivatives",
         "Manifest": f"{MANIFEST}: the sha256 of every file",
     }
+    splits = dict(sorted((entry.patient, entry.split) for entry in form.seen.entries))
+    files.append(file_record(journal.root, _SPLITS, csv_pieces(("patient", "split"), splits.items())))
     files.append(file_record(journal.root, "left_out.csv", left_out))
     files.append(file_record(journal.root, "export.json", [json_bytes(about)]))
     files.append(file_record(journal.root, "README.md", [form.readme().encode()]))

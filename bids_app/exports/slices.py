@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bids_app.exports.formats import Export
-from bids_app.exports.images import canonical, image_of
+from bids_app.exports.formats import Export, no_image, no_label
+from bids_app.exports.images import canonical, image_of, label_dtype
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import FileRecord, Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
@@ -30,8 +30,9 @@ from bids_app.exports.slicing import (
 )
 from bids_app.exports.studies import Derivative, StudySeries
 from bids_app.exports.survey import Entry, Source
+from bids_app.settings import Settings
 
-_VERSION = 1
+_VERSION = 2
 TABLE = "slices.csv"
 #: Of the person and the acquisition: what a linear probe may be asked for, beside the columns before.
 _ABOUT = ("age", "sex", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "MRAcquisitionType")
@@ -63,6 +64,11 @@ class SlicesJob:
     folder: str
     volumes: tuple[Volume, ...]
     export: ExportSettings
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The study's folder."""
+        return (self.folder,)
 
     def make(self, root: Path) -> Record:
         """Write the PNG files; volumes that are no continuous stack are told in the facts."""
@@ -117,7 +123,10 @@ class SlicesJob:
         labels, _ = canonical(image_of(derivative_bytes(self.output, volume.label.path, volume.label.sha256)))
         if labels.shape != shape:
             raise BrokenStackError("its label is on another grid")
-        return labels.astype(np.uint8)
+        try:
+            return labels.astype(label_dtype(int(labels.max())))
+        except ValueError as error:
+            raise BrokenStackError(str(error)) from error
 
 
 def _millimetres(
@@ -137,13 +146,30 @@ def _millimetres(
 class Slices(Export):
     """A study's slices of each kind of image that was asked for."""
 
+    @classmethod
+    def check(cls, export: ExportSettings, settings: Settings) -> None:
+        """Whether the encoder, the library for its output and the columns to probe are there."""
+        if export.embed is not None:
+            from bids_app.exports.embeddings import check_library
+            from bids_app.exports.encoders import load_encoder
+            from bids_app.exports.probe import check_columns
+
+            check_columns(export.probe, COLUMNS)
+            check_library(export.embed_format)
+            load_encoder(export.embed, export.embed_size, settings.device, settings.nprocs)
+
     def jobs(self) -> Iterator[Job]:
         """The studies in the order of their patients."""
         for entry in self.seen.entries:
-            job = _job(self.source, entry, self.export)
+            job, lacking = _job(self.source, entry, self.export)
+            self._left_out += lacking
             if job is None:
                 self._left_out.append((entry.study, "", "there is no image of these kinds"))
             else:
+                if self.export.export_label:
+                    unlabelled = {one.about["contrast"] for one in job.volumes if one.label is None}
+                    reason = no_label(self.export.export_label)
+                    self._left_out += [(entry.study, contrast, reason) for contrast in sorted(unlabelled)]
                 self.units.append(job.unit)
                 yield job
 
@@ -156,6 +182,9 @@ class Slices(Export):
     def afterwards(self, journal: Journal, console: Console) -> int:
         """Embeddings, where an encoder was given."""
         if self.export.embed is None:
+            from bids_app.exports.embeddings import drop_outdated
+
+            drop_outdated(journal.root, console)
             return super().afterwards(journal, console)
         from bids_app.exports.embeddings import embed
 
@@ -171,29 +200,33 @@ _README = """# Slices of brain MRI
 `slices.csv` has a row for each PNG file. Slices are cut in RAS+ orientation without interpolation: axial pictures have
 the front at the top, coronal and sagittal ones the top of the head; the patient's left (in sagittal ones, the back) is
 at the left. A pixel p stands for the intensity low + p / (2^bits - 1) (high - low), with low and high of the row; where
-pictures were padded, the padding is 0. Empty slices are dropped. `_label.png` has the label's numbers.
+pictures were padded, the padding is 0. Empty slices are dropped. `_label.png` has the label's numbers, in 16 bits where
+one of the volume is over 255.
 `left_out.csv` says what is not here and why; `manifest.jsonl` has the sha256 of every file.
 """
 
 
-def _job(source: Source, entry: Entry, export: ExportSettings) -> SlicesJob | None:
+def _job(source: Source, entry: Entry, export: ExportSettings) -> tuple[SlicesJob | None, list[tuple[str, str, str]]]:
+    """The slices of a study, or None; and (study, contrast, reason) of each image that it lacks."""
     study = source.read(entry.subject, entry.session)
     volumes = []
+    lacking = []
     for series in study.series:
         for wanted in export.wanted():
             if (image := series.image(wanted)) is None:
+                if series.is_of(wanted):
+                    lacking.append((entry.study, series.contrast, no_image(wanted)))
                 continue
-            holder = series if image.space in ("native", "isotropic") else (study.reference or series)
-            label = holder.label(export.export_label, image.space, image.entity("res")) if export.export_label else None
+            label = study.label(series, image, export.export_label) if export.export_label else None
             volumes.append(_volume(entry, series, image, label, str(wanted), export, study.person))
     if not volumes:
-        return None
+        return None, []
     said = [
         [one.name, one.image.sha256, one.label and one.label.sha256, one.said_spacing_mm, one.about] for one in volumes
     ]
     folder = f"images/{entry.patient}/{entry.study}"
     key = unit_key("slices", _VERSION, folder, said, export.public(), secret=source.names.key)
-    return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export)
+    return SlicesJob(entry.study, key, source.output, folder, tuple(volumes), export), lacking
 
 
 def _volume(

@@ -13,8 +13,9 @@ _MAX_LEVELS = 10
 
 
 def assign_splits(
-    strata: Mapping[str, Sequence[str]], fractions: Sequence[float], seed: int, names: Sequence[str] = SPLITS
-) -> dict[str, str]:
+    strata: Mapping[str, Sequence[str]], fractions: Sequence[float], seed: int, names: Sequence[str] = SPLITS,
+    before: Mapping[str, str] | None = None,
+) -> dict[str, str]:  # fmt: skip
     """The split of each patient.
 
     Patients are gone through stratum by stratum, shuffled by seed within each, and each goes to the split that is
@@ -27,14 +28,21 @@ def assign_splits(
         What each patient is to be alike in, by the columns; empty for no stratification.
     fractions
         The shares, of sum 1.
+    before
+        The splits that patients had: they keep them, so that none moves from training to test when others come. The
+        shares are as near as the new ones can bring them.
     """
     levels = _levels(strata)
     order = sorted(strata, key=lambda patient: (levels[patient], _draw(seed, patient)))
+    kept = {patient: split for patient, split in (before or {}).items() if patient in strata and split in names}
     counts = [0] * len(fractions)
     result = {}
     for done, patient in enumerate(order, 1):
         behind = [share * done - count for share, count in zip(fractions, counts, strict=True)]
-        chosen = max(range(len(fractions)), key=lambda index: (behind[index], fractions[index]))
+        if patient in kept:
+            chosen = names.index(kept[patient])
+        else:
+            chosen = max(range(len(fractions)), key=lambda index: (behind[index], fractions[index]))
         counts[chosen] += 1
         result[patient] = names[chosen]
     return result

@@ -23,6 +23,8 @@ from bids_app.outputs.sidecars import acquisition_fields
 from bids_app.reports.contents import standing
 
 _EXTENSIONS = (".nii.gz", ".mat", ".h5", ".tsv")
+#: What an export says of a person.
+_PERSON = ("age", "sex")
 #: Suffixes of what shows no face, whatever it was found in.
 _FACELESS = ("mask", "dseg", "probseg", "xfm")
 _WITH_FACE = "an image of it was not made from the defaced one; run the participant level again"
@@ -61,13 +63,28 @@ class StudySeries:
         return self.series.contrast
 
     @property
+    def contrast_agent(self) -> bool:
+        """Whether a contrast agent was given, by the series table or the name."""
+        return self.row.get("contrast_agent") == "1" or self.series.contrast_agent
+
+    @property
+    def channel(self) -> str:
+        """The contrast as `--export-images` names it: a contrast agent makes another one of it (`T1w+ce`)."""
+        return self.contrast + ("+ce" if self.contrast_agent else "")
+
+    @property
     def is_reference(self) -> bool:
         """Whether it is the session's reference."""
         return self.row.get("reference") == "1"
 
+    def is_of(self, wanted: Wanted) -> bool:
+        """Whether a kind of image is of its contrast, or of any."""
+        agent = "+ce" if self.contrast_agent else ""
+        return wanted.contrast in (None, self.channel, self.series.suffix + agent)
+
     def image(self, wanted: Wanted) -> Derivative | None:
-        """The image of a kind; of several resolutions the first in order."""
-        if wanted.contrast not in (None, self.contrast, self.series.suffix):
+        """The image of a kind; of several resolutions the first in order (see `atlases`)."""
+        if not self.is_of(wanted):
             return None
         return self._first(wanted.space, wanted.res, suffix=self.series.suffix, desc=wanted.desc)
 
@@ -83,11 +100,6 @@ class StudySeries:
                 return file
         return None
 
-    def atlases(self) -> tuple[str, ...]:
-        """The labels of the atlases in which there are images of it."""
-        found = {file.space for file in self.files if file.extension == ".nii.gz"}
-        return tuple(sorted(found - {"native", "isotropic", "reference"}))
-
     @cached_property
     def acquisition(self) -> dict[str, Any]:
         """How it was acquired: fields of the derivative's sidecar that pass the allow-list (once more)."""
@@ -98,12 +110,10 @@ class StudySeries:
         return {}
 
     def _first(self, space: str, res: str | None, suffix: str, **entities: str) -> Derivative | None:
-        atlases = self.atlases()
-        place = atlases[0] if space == "atlas" and atlases else space
         found = [
             file
             for file in self.files
-            if (file.space, file.suffix, file.extension) == (place, suffix, ".nii.gz")
+            if (file.space, file.suffix, file.extension) == (space, suffix, ".nii.gz")
             and res in (None, file.entity("res"))
             and all(file.entity(key) == value for key, value in entities.items())
         ]
@@ -125,6 +135,17 @@ class Study:
         """The session's reference, where it may be exported."""
         return next((one for one in self.series if one.is_reference), None)
 
+    def label(self, series: StudySeries, image: Derivative, name: str) -> Derivative | None:
+        """The label on the grid of an image of a series: its own, else the reference's, else that of any other.
+
+        In native and isotropic space each series has its own grid, so only its own label is on it.
+        """
+        holders = [series]
+        if image.space not in ("native", "isotropic"):
+            holders += [one for one in (self.reference, *self.series) if one is not None]
+        found = (one.label(name, image.space, image.entity("res")) for one in holders)
+        return next((one for one in found if one is not None), None)
+
 
 def list_studies(output: Path, subjects: frozenset[str], sessions: frozenset[str]) -> list[tuple[str, str | None]]:
     """Subject and session of everything that has a manifest, in order, of the given participants and sessions."""
@@ -138,12 +159,15 @@ def list_studies(output: Path, subjects: frozenset[str], sessions: frozenset[str
 
 
 def read_study(
-    output: Path, subject: str, session: str | None, *, defaced_before: bool = False, allow_face: bool = False
-) -> Study:
+    output: Path, subject: str, session: str | None, people: Mapping[str, Mapping[str, str]], *,
+    defaced_before: bool = False, allow_face: bool = False,
+) -> Study:  # fmt: skip
     """A session as its manifest, tables and sidecars have it; nothing of an image is read.
 
     Parameters
     ----------
+    people
+        The participants (see `read_people`).
     defaced_before
         The data came defaced (`--no-deface`): images that were made without the step are taken, too.
     allow_face
@@ -164,7 +188,7 @@ def read_study(
         series.append(one)
         if with_face:
             left_out.append((name, _WITH_FACE))
-    return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session))
+    return Study(subject, session, tuple(series), tuple(left_out), _person(output, subject, session, people))
 
 
 def _refusal(name: str, manifest: Manifest, defaced_before: bool, allow_face: bool) -> str | None:
@@ -225,14 +249,23 @@ def _table(subject: str, session: str | None) -> PurePosixPath:
     return folder / f"{'_'.join(folder.parts)}_series.tsv"
 
 
-def _person(output: Path, subject: str, session: str | None) -> dict[str, str]:
+def read_people(output: Path) -> dict[str, dict[str, str]]:
+    """What the derivatives' own table says of each participant, by the label with `sub-`."""
+    result: dict[str, dict[str, str]] = {}
+    for row in _rows(output / "participants.tsv"):
+        known = {key: row[key] for key in _PERSON if row.get(key, "n/a") != "n/a"}
+        result.setdefault(row.get("participant_id", ""), known)
+    return result
+
+
+def _person(output: Path, subject: str, session: str | None, people: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Age and sex, as the derivatives' own tables have them (ages from 89 on are one)."""
-    person = next(_matching(output / "participants.tsv", "participant_id", f"sub-{subject}"), {})
+    person = people.get(f"sub-{subject}", {})
     if session is not None:
         table = output / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
         visit = next(_matching(table, "session_id", f"ses-{session}"), {})
         person = {**person, **{key: value for key, value in visit.items() if value != "n/a"}}
-    return {key: person[key] for key in ("age", "sex") if person.get(key, "n/a") != "n/a"}
+    return {key: person[key] for key in _PERSON if person.get(key, "n/a") != "n/a"}
 
 
 def _matching(path: Path, column: str, value: str) -> Iterator[dict[str, str]]:

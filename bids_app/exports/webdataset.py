@@ -7,17 +7,19 @@ each, `train-000000.tar` and so on, and samples in an order that is shuffled onc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_app.exports.archives import tar_pieces, tar_size
-from bids_app.exports.formats import Export
+from bids_app.exports.formats import Export, no_image, no_label
 from bids_app.exports.jobs import Job
 from bids_app.exports.journal import Journal, Record, derivative_bytes, file_record, unit_key
 from bids_app.exports.metadata import csv_pieces
 from bids_app.exports.options import SPLITS, ExportSettings
+from bids_app.exports.studies import Derivative
 from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import json_bytes
 
@@ -37,6 +39,7 @@ class Sample:
     files: tuple[tuple[str, str, str], ...]  # ending, path, sha256
     about: bytes
     size: int
+    left_out: tuple[tuple[str, str], ...] = ()  # contrast and reason of what it lacks
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class ShardJob:
     key: str
     output: Path
     samples: tuple[Sample, ...]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The tar file."""
+        return (f"{self.unit}.tar",)
 
     def make(self, root: Path) -> Record:
         """Write the tar file."""
@@ -90,6 +98,7 @@ class Shards(Export):
                 if sample is None:
                     self._left_out.append((entry.study, "", "there is no image of these kinds"))
                     continue
+                self._left_out += [(entry.study, *one) for one in sample.left_out]
                 if samples and _END + sample.size + sum(one.size for one in samples) > self.export.shard_mb * _MB:
                     yield self._shard(split, number, samples)
                     number, samples = number + 1, []
@@ -125,32 +134,44 @@ is not here and why.
 def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | None:
     study = source.read(entry.subject, entry.session)
     wanted = export.wanted()
-    files: list[tuple[str, str, str]] = []
+    found: dict[str, tuple[Derivative, Derivative | None]] = {}
     images: dict[str, Any] = {}
-    sizes = []
+    lacking = []
     for series in study.series:
         for kind in wanted:
             if (image := series.image(kind)) is None:
+                if series.is_of(kind):
+                    lacking.append((series.contrast, no_image(kind)))
                 continue
             own = [f"{key}-{value}" for key, value in series.series.entities if key not in ("sub", "ses")]
             name = "_".join((*own, series.series.suffix)).lower()
             name += f"_{image.space}-{kind.desc}".lower() if len(wanted) > 1 else ""
-            holder = series if image.space in ("native", "isotropic") else (study.reference or series)
-            label = holder.label(export.export_label, image.space, image.entity("res")) if export.export_label else None
+            name = _another(name, found)
+            label = study.label(series, image, export.export_label) if export.export_label else None
+            found[name] = (image, label)
             images[name] = {"contrast": series.contrast, "image": str(kind), "reference": series.is_reference}
             images[name] |= {"acquisition": series.acquisition}
-            found = [(f"{name}.nii.gz", image)]
-            if label is not None:
-                shared = image.space not in ("native", "isotropic") and len(wanted) == 1
-                images[name]["label"] = f"label-{export.export_label}" + ("" if shared else f"_{name}")
-                found.append((f"{images[name]['label']}.nii.gz", label))
-            for ending, file in found:
-                if ending not in {one for one, *_ in files}:
-                    files.append((ending, file.path, file.sha256))
-                    sizes.append(file.size)
-    if not files:
+    if not found:
         return None
+    labels = {label.path for _, label in found.values() if label is not None}
+    shared = len(labels) == 1 and len(wanted) == 1 and wanted[0].space not in ("native", "isotropic")
+    files: dict[str, Derivative] = {}
+    for name, (image, label) in found.items():
+        files[f"{name}.nii.gz"] = image
+        if label is not None:
+            images[name]["label"] = f"label-{export.export_label}" + ("" if shared else f"_{name}")
+            files.setdefault(f"{images[name]['label']}.nii.gz", label)
+    if export.export_label:
+        reason = no_label(export.export_label)
+        lacking += [(images[name]["contrast"], reason) for name, (_, label) in found.items() if label is None]
     about = {"sample": entry.study, "patient": entry.patient, "split": entry.split, **study.person, "images": images}
     content = json_bytes(about)
-    size = sum(tar_size(one) for one in (*sizes, len(content)))
-    return Sample(entry.study, entry.patient, tuple(files), content, size)
+    size = sum(tar_size(one) for one in (*(file.size for file in files.values()), len(content)))
+    said = tuple((ending, file.path, file.sha256) for ending, file in files.items())
+    return Sample(entry.study, entry.patient, said, content, size, tuple(lacking))
+
+
+def _another(name: str, taken: Container[str]) -> str:
+    """The name, or with a number where it is taken: in small letters, series can have the same one."""
+    names = itertools.chain((name,), (f"{name}_{number}" for number in itertools.count(2)))
+    return next(one for one in names if one not in taken)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from bids_app.cli.main import run
 from bids_app.exports.clusters import kmeans_map
 from bids_app.exports.embeddings import read_embeddings, read_picture
 from bids_app.exports.encoders import EncoderError, load_encoder
+from bids_app.exports.journal import read_records
 from bids_app.exports.probe import ProbeError, linear_probe
 from bids_app.exports.vit import ImageEncoder, VitShape
 from bids_app.steps.images import new_image
@@ -191,3 +194,76 @@ def test_what_is_no_encoder_is_told(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(EncoderError, match="torch sees no GPU"):
             load_encoder(tmp_path / "other.pt", None, "cuda", 1)
+
+
+def export(tree: Tree, *words: str) -> int:
+    where = [str(tree.bids), str(tree.output), "export", "--format", "slices", "--nprocs", "1"]
+    return run([*where, *words], {**os.environ})
+
+
+def test_what_can_be_told_first_is_told_before_anything_is_written(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",))
+    (tmp_path / "text.pt").write_text("no encoder")
+    assert export(tree, "--embed", str(tmp_path / "text.pt")) == 66
+    assert "is no TorchScript, ONNX or weights file" in capsys.readouterr().err
+    assert export(tree, "--embed", str(script), "--probe", "diagnosis") == 64
+    assert "--probe diagnosis: the slices have no such column" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        assert export(tree, "--embed", str(script)) == 66
+    assert "--embed-format parquet needs pyarrow" in capsys.readouterr().err
+    assert not (tree.output / "exports").exists()
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert export(tree, "--export-dir", str(folder)) == 73
+        assert "is a file, or lies below one: name a folder" in capsys.readouterr().err
+
+
+def test_no_slice_to_embed_is_told(tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: embeddings are not tested")
+    tree = Tree.at(tmp_path)
+    tree.study("01", contrasts=("T1w",), image=new_image(np.zeros(tree.shape, np.float32), tree.affine()))
+    assert export(tree, "--embed", str(script), "--embed-size", "32", "--probe", "contrast") == 18
+    assert "no slice is left to embed" in capsys.readouterr().out
+
+
+def test_nothing_of_a_withdrawn_participant_stays(tmp_path: Path, script: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: embeddings are not tested")
+    tree = Tree.at(tmp_path)
+    for number in range(6):
+        tree.study(f"{number:02d}", contrasts=("T1w", "FLAIR"))
+    root = tree.output / "exports" / "slices"
+    encoder = ("--embed", str(script), "--embed-size", "32", "--kmeans", "2")
+
+    def withdraw(label: str) -> None:
+        for folder in (f"sub-{label}", f"logs/sub-{label}"):
+            shutil.rmtree(tree.output / folder)
+
+    def unlisted() -> set[str]:
+        folders = [path.parent for path in root.rglob("manifest.jsonl")]
+        listed = {folder / file.path for folder in folders for one in read_records(folder) for file in one.files}
+        return {path.name for path in set(root.rglob("*")) - listed if path.is_file()} - {"manifest.jsonl"}
+
+    assert export(tree, "--export-label", "brain", *encoder, "--probe", "contrast") == 0
+    assert unlisted() == set()
+    assert export(tree, "--export-label", "brain") == 0
+    assert (root / "embeddings" / "probe_contrast.json").is_file(), "nothing has changed"
+    withdraw("03")
+    assert export(tree, "--export-label", "brain", *encoder) == 0
+    assert {path.name for path in (root / "embeddings").iterdir()} == {
+        "manifest.jsonl",
+        "part-00000.parquet",
+        "kmeans",
+        "kmeans.csv",
+    }
+    assert {row["patient"] for row in read_embeddings(root / "embeddings")[0]} == {
+        f"sub-{number:02d}" for number in (0, 1, 2, 4, 5)
+    }
+    assert not [path for path in root.rglob("*") if "sub-03" in path.name]
+    withdraw("04")
+    assert export(tree, "--export-label", "brain") == 0
+    assert [path.name for path in (root / "embeddings").iterdir()] == ["manifest.jsonl"]
+    assert unlisted() == set()

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,26 @@ def test_splits_are_stratified_and_shares_are_kept() -> None:
     assert assign_splits(strata, (0.7, 0.1, 0.2), seed=3) == splits != assign_splits(strata, (0.7, 0.1, 0.2), seed=4)
 
 
+def test_patients_keep_their_splits_when_others_come(tmp_path: Path) -> None:
+    tree = Tree.at(tmp_path)
+    table = tree.output / "exports" / "webdataset" / "samples.csv"
+
+    def splits(*words: str) -> dict[str, str]:
+        assert export(tree, "--format", "webdataset", *words) == 0
+        return {row["patient"]: row["split"] for row in rows(table)}
+
+    for number in range(1, 41, 2):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    before = splits()
+    for number in range(0, 40, 2):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    after = splits()
+    assert {patient: after[patient] for patient in before} == before
+    assert sorted(Counter(after.values()).values()) == [4, 4, 32]
+    again = splits("--random-seed", "7")
+    assert {patient: again[patient] for patient in before} != before, "another seed is another assignment"
+
+
 # webdataset
 
 
@@ -252,7 +273,7 @@ def test_cases_without_a_channel_or_label_are_left_out(tmp_path: Path) -> None:
     assert export(tree, "--format", "nnunet", "--export-label", "synth", *images) == 0
     left_out = {row["study"]: row["reason"] for row in rows(tree.output / "exports/nnunet/left_out.csv")}
     assert left_out == {
-        "sub-02": "it has no image FLAIR@atlas/preproc",
+        "sub-02": f"it has no image FLAIR@{ATLAS}:res-1/preproc",
         "sub-03": "it has no label synth in the space of the images",
     }
     assert export(tree, "--format", "nnunet", "--export-label", "lesion", *images) == 18

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from derivative_tree import Tree
 
+from bids_app.cli.main import run
 from bids_app.exports.journal import ExportBusyError, Journal, Record, file_record, read_records, verify_export
+from bids_app.exports.slicing import png_bytes
+from bids_app.outputs.manifest import manifest_path
+from bids_app.outputs.writer import image_bytes
+from bids_app.steps.images import new_image
 
 STUDIES = 30
 
@@ -47,7 +56,7 @@ def test_killed_and_resumed_gives_the_same_bytes(tree: Tree, tmp_path: Path, wor
         command(tree, tmp_path / "killed", *words), start_new_session=True, stdout=subprocess.DEVNULL
     )
     journal = tmp_path / "killed" / ".journal.jsonl"
-    while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
+    while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 6):
         time.sleep(0.005)
     assert process.poll() is None, "it ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
@@ -61,6 +70,103 @@ def test_killed_and_resumed_gives_the_same_bytes(tree: Tree, tmp_path: Path, wor
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert 0 < len(done) < sum(1 for path in contents(tmp_path / "whole") if path.endswith((".zip", ".tar")))
     assert verify_export(tmp_path / "killed")[1] == []
+
+
+def exported(tree: Tree, *words: str) -> int:
+    where = [str(tree.bids), str(tree.output), "export", "--nprocs", "1", "--split", "1", "0", "0"]
+    return run([*where, *words], {**os.environ})
+
+
+def not_listed(root: Path) -> list[str]:
+    listed = {file.path for record in read_records(root) for file in record.files}
+    return sorted(set(contents(root)) - listed - {"manifest.jsonl"})
+
+
+class KilledError(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_file_of_a_killed_run_is_not_taken_for_that_of_a_finished_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard of another order has the same name and the same size."""
+    tree = Tree.at(tmp_path)
+    for number in range(6):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    root = tree.output / "exports" / "webdataset"
+
+    def killed(_: Journal, record: Record) -> None:
+        raise KilledError(record.unit)
+
+    assert exported(tree, "--format", "webdataset", "--random-seed", "1") == 0
+    before = contents(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", killed)
+        with pytest.raises(KilledError):
+            exported(tree, "--format", "webdataset", "--random-seed", "2")
+    assert exported(tree, "--format", "webdataset", "--random-seed", "1") == 0
+    assert verify_export(root)[1] == []
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("after", ["withdrawn", "other planes"])
+def test_what_a_killed_run_wrote_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    tree = Tree.at(tmp_path)
+    for number in range(2):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    root = tree.output / "exports" / "slices"
+    drawn: list[bytes] = []
+
+    def dying(pixels: Any) -> bytes:
+        if len(drawn) == 8:  # within the second study
+            raise KilledError
+        drawn.append(png_bytes(pixels))
+        return drawn[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bids_app.exports.slices.png_bytes", dying)
+        with pytest.raises(KilledError):
+            exported(tree, "--format", "slices", "--planes", "axial")
+    assert len(list(root.rglob("*.png"))) == 8
+    (root / "images" / "notes.txt").write_text("a file of the user's")
+    if after == "withdrawn":
+        for folder in ("sub-01", "logs/sub-01"):
+            shutil.rmtree(tree.output / folder)
+    assert exported(tree, "--format", "slices", "--planes", "axial" if after == "withdrawn" else "sagittal") == 0
+    assert not_listed(root) == ["images/notes.txt"]
+    assert (root / "images" / "sub-01").exists() == (after == "other planes")
+
+
+def test_a_case_that_fails_leaves_no_image(tmp_path: Path) -> None:
+    tree = Tree.at(tmp_path)
+    for number in range(2):
+        tree.study(f"{number:02d}", contrasts=("T1w",))
+    where = manifest_path(tree.output, "01", None)
+    (path,) = tree.output.glob("sub-01/anat/*space-MNI*_dseg.nii.gz")
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(image_bytes(new_image(np.full(tree.shape, 9, np.uint8), tree.affine())))
+    content = json.loads(where.read_text().replace(before, hashlib.sha256(path.read_bytes()).hexdigest()))
+    where.write_text(json.dumps(content))
+    assert exported(tree, "--format", "nnunet", "--export-label", "synth") == 1
+    root = tree.output / "exports" / "nnunet"
+    assert not_listed(root) == []
+    assert [one.name for one in root.rglob("*.nii.gz") if "sub-01" in one.name] == []
+
+
+@pytest.mark.parametrize("words", [
+    ("--format", "webdataset"),
+    ("--format", "nnunet", "--export-label", "synth", "--export-images", "T2w@native/preproc"),
+], ids=["no series", "no case"])  # fmt: skip
+def test_a_run_that_finds_nothing_leaves_the_export_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    tree = Tree.at(tmp_path)
+    tree.study("01", face_check=None)
+    root = tree.output / "exports" / words[1]
+    assert exported(tree, *words) == 18
+    assert not root.exists()
+    assert exported(tree, *words, "--no-deface", "--export-images", "T1w@atlas/preproc") == 0
+    before = contents(root)
+    assert exported(tree, *words, *(["--no-deface"] if "nnunet" in words else [])) == 18
+    assert contents(root) == before
 
 
 def test_the_journal_knows_what_is_there(tmp_path: Path) -> None:
