@@ -17,7 +17,7 @@ from typing import Any
 from bids_app.inputs.participants import participant_rows, table_rows
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
-from bids_app.outputs.manifest import record_table
+from bids_app.outputs.manifest import read_manifest, record_table
 from bids_app.outputs.names import FOLDERS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
@@ -141,6 +141,8 @@ def _table(output: Path, name: str, content: bytes, logs: str = "logs") -> None:
 
 
 def _remove(output: Path, name: str, logs: str = "logs") -> None:
-    """Remove what an earlier run wrote and the dataset has nothing for any more."""
-    (output / name).unlink(missing_ok=True)
-    record_table(output / logs / "manifest.json", name, None)  # also of one that was removed and not yet recorded
+    """Remove what an earlier run wrote and the dataset has nothing for any more; at the root a user may have tables."""
+    manifest = output / logs / "manifest.json"
+    if "/" in name or name in read_manifest(manifest).tables:
+        (output / name).unlink(missing_ok=True)
+    record_table(manifest, name, None)  # also of one that was removed and not yet recorded
