@@ -29,11 +29,11 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "What became of the series.",
         "Levels": {
             "done": "every step that was asked for is finished",
-            "failed": "a step failed; see reason",
+            "failed": "a step failed, or the image or its lesion mask is broken; see reason",
             "rejected": "not processed; see reason",
         },
     },
-    "reason": {"Description": "Why the series was rejected, or at which step it failed and why."},
+    "reason": {"Description": "Why the series was rejected, or at which step it failed and why (read: broken image)."},
     "warnings": {"Description": "What a person should look at; n/a: nothing."},
     "reference": {"Description": "Whether it is the session's reference.", "Levels": {"0": "no", "1": "yes"}},
     "reference_rank": {"Description": "For the other series: why they stand behind the reference."},
@@ -89,7 +89,7 @@ def write_series_table(
     """
     ranks = dict(reference.runners_up) if reference else {}
     rows = []
-    for series in sorted((*session.series, *session.rejected), key=lambda one: one.relative):
+    for series in sorted((*session.series, *session.rejected), key=_place):
         row = _described(series, session)
         if series.rejection is None:
             row["status"] = "failed" if series.name in failures else "done"
@@ -108,6 +108,11 @@ def write_series_table(
     return path.relative_to(output).as_posix(), content
 
 
+def _place(series: Series) -> tuple[str, bool, str]:
+    """Where a series stands in the table: of two files of one name, the one that is processed has the last word."""
+    return series.relative.removesuffix(series.extension), series.accepted, series.relative
+
+
 def _described(series: Series, session: Session) -> dict[str, Any]:
     row: dict[str, Any] = {
         "participant_id": f"sub-{session.subject}",
@@ -120,6 +125,10 @@ def _described(series: Series, session: Session) -> dict[str, Any]:
     }
     if not series.entities:  # its name, and with it what is wrong with that, can be anything; --dry-run tells it
         row |= {"series": "misnamed", "suffix": None, "reason": "not a BIDS name, or not a NIfTI file; see --dry-run"}
+        if series.unreadable:
+            row["reason"] = "a file or folder that cannot be read; see --dry-run"
+    if series.unreadable:
+        row |= {"status": "failed", "reason": f"read: {row['reason']}"}
     if series.header is not None:
         header = series.header
         row |= {

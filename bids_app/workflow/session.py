@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from bids_app.workflow.failures import (
     failures_of,
     in_words,
     messages_by_series,
+    unreadable_series,
     unusable_series,
     write_errors,
 )
@@ -100,8 +101,8 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
         return None
     if plan.todo or plan.reference is None:
         return None
-    (where.parent / "errors.txt").unlink(missing_ok=True)
-    _close(session, plan, context, where, {}, manifest)
+    write_errors(where.parent / "errors.txt", {}, unreadable_series(session), session, context.settings)
+    _close(session, plan, context, where, (), manifest)
     return _result(session, plan, manifest.inputs, 0, ())
 
 
@@ -165,8 +166,10 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         failures |= failures_of(plan, scratch.failures)
     try:
         errors = where.parent / "errors.txt"
-        write_errors(errors, failures, scratch.failures, session, context.settings, scratch.root)
-        _close(session, plan, context, where, failures)
+        unusable = unusable_series(session, inputs)
+        broken = [*unreadable_series(session), *unusable]
+        write_errors(errors, failures, broken, session, context.settings, scratch.failures, scratch.root)
+        _close(session, plan, context, where, [*unusable, *failures.values()])
     except OSError as error:  # the disk is full by now, say: what is whole stays, and the reasons are told
         failures["close"] = Failure(session.label, "", "table", *in_words(error))
     return _result(session, plan, inputs, len(done), tuple(failures.values()))
@@ -177,7 +180,7 @@ def _close(
     plan: SessionPlan,
     context: RunContext,
     where: Path,
-    failures: Mapping[str, Failure],
+    failures: Iterable[Failure],
     known: Manifest | None = None,
 ) -> None:
     """Remove what is outdated, and write the tables; `known` is the manifest where it was read just now."""
@@ -213,7 +216,7 @@ def _result(
         len(plan.tasks) - len(plan.todo) - done,
         (*failures, *unusable_series(session, inputs)),
         reference=plan.reference.series.name if plan.reference else "",
-        rejected=len(plan.session.rejected),
+        rejected=sum(not series.unreadable for series in plan.session.rejected),
     )
 
 

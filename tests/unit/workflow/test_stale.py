@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runs import series_table
 from trees import Nifti, write_tree
 
 from bids_app.cli.main import run
@@ -44,6 +45,10 @@ def _done(root: Path, output: Path, *words: str) -> subprocess.CompletedProcess[
 
 def _of(output: Path, word: str) -> list[str]:
     return sorted(path.name for path in output.glob(f"sub-*/**/*{word}*"))
+
+
+def _series(output: Path) -> dict[str, dict[str, str]]:
+    return {row["series"]: row for row in series_table(output / "sub-01/sub-01_series.tsv")}
 
 
 def _tree(root: Path, *names: str) -> Path:
@@ -81,6 +86,41 @@ def test_what_cannot_be_read_now_keeps_what_was_made_of_it(tmp_path: Path) -> No
     (root / T1W).symlink_to("not-fetched")
     assert _run(root, output) == 1
     assert _of(output, "T1w.nii.gz") == made
+
+
+def test_a_broken_image_is_told_wherever_a_failed_step_is(tmp_path: Path) -> None:
+    t2w = "sub-01/anat/sub-01_T2w.nii.gz"
+    root, output = _tree(tmp_path / "data", T1W, t2w, FLAIR), tmp_path / "out"
+    (root / t2w).write_bytes((root / t2w).read_bytes()[:-40])  # ends early
+    (root / FLAIR).write_bytes(b"")  # has no header
+    for _ in range(2):  # the second one has nothing to do
+        assert _run(root, output, "report") == 1
+        rows = _series(output)
+        assert rows["sub-01_T1w"]["status"] == "done"
+        for name in ("sub-01_T2w", "sub-01_FLAIR"):
+            assert rows[name]["status"] == "failed"
+            assert rows[name]["reason"].startswith("read: ")
+            assert f"read/{name}: " in (output / "logs/sub-01/errors.txt").read_text()
+            assert f'<li class="is-failed"><a href="#{name}">' in (output / "sub-01.html").read_text()
+    (root / t2w).unlink()
+    _run(root, output, "report")
+    assert "T2w" not in (output / "logs/sub-01/errors.txt").read_text()
+    (root / FLAIR).unlink()
+    assert _run(root, output, "report") == 0
+    assert not (output / "logs/sub-01/errors.txt").exists()
+    assert "Nothing failed" in (output / "sub-01.html").read_text()
+
+
+def test_a_broken_lesion_mask_is_told_of_the_series_that_it_was_drawn_on(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W, LESION), tmp_path / "out"
+    (root / LESION).write_bytes((root / LESION).read_bytes()[:-40])
+    assert _run(root, output, "report") == 1
+    row = _series(output)["sub-01_T1w"]
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("lesion: the lesion mask sub-01_label-lesion_mask.nii.gz cannot be")
+    assert "lesion/sub-01_T1w: " in (output / "logs/sub-01/errors.txt").read_text()
+    assert "Look at the lesion mask" in (output / "sub-01.html").read_text()
+    assert _of(output, "desc-preproc_T1w.nii.gz")
 
 
 def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
