@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bids_app.inputs.participants import participant_rows, table_rows
+from bids_app.inputs.participants import age_in_years, age_units, participant_rows, table_rows
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
 from bids_app.outputs.manifest import read_manifest, record_table
@@ -86,10 +86,12 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
     if not any((output / f"sub-{subject}" / name).is_dir() for name in FOLDERS):
         sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
     raw = {row.get("session_id", ""): row for row in table_rows(folder / f"sub-{subject}_sessions.tsv")}
+    units = age_units(source / "sessions.json", folder / f"sub-{subject}_sessions.json")
     rows = []
     for session in sorted(path.name for path in (output / f"sub-{subject}").glob("ses-*") if path.is_dir()):
         entry = raw.get(session, {})
-        row = {"session_id": session, "age": capped_age(entry.get("age", "")) or _MISSING, "acq_time": _MISSING}
+        age = capped_age(age_in_years(entry.get("age", ""), units)) or _MISSING
+        row = {"session_id": session, "age": age, "acq_time": _MISSING}
         if key:
             shift = date_shift(key, subject)
             times = _acquisition_times(folder / session, f"sub-{subject}_{session}", entry)

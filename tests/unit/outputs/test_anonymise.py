@@ -148,6 +148,16 @@ def test_tables_have_what_is_allowed_of_those_who_have_outputs(tmp_path: Path) -
     assert "participants.tsv" not in read_manifest(output / "logs" / "manifest.json").tables
 
 
+def test_ages_in_months_are_written_in_years(tmp_path: Path) -> None:
+    source, output = _tables(tmp_path / "data"), tmp_path / "out"
+    (output / "sub-01" / "ses-1").mkdir(parents=True)
+    for name in ("participants.json", "sub-01/sub-01_sessions.json"):
+        (source / name).write_text('{"age": {"Units": "months"}}')
+    write_people(source, output, ["01"], None)
+    assert (output / "participants.tsv").read_text() == "participant_id\tage\tsex\nsub-01\t7\tM\n"
+    assert (output / "sub-01/sub-01_sessions.tsv").read_text() == "session_id\tage\nses-1\t7\n"
+
+
 def test_a_table_of_participants_that_is_not_ours_stays(tmp_path: Path) -> None:
     source, output = write_tree(tmp_path / "data", {}), tmp_path / "out"
     write_tree(output, {"sub-01": None, "participants.tsv": "participant_id\nsub-01\n"}, described=False)
