@@ -18,7 +18,6 @@ from bids_app import __version__
 from bids_app.outputs.lesions_table import LESION_COLUMNS
 from bids_app.outputs.manifest import record_table
 from bids_app.outputs.methods import DONE
-from bids_app.outputs.scans_table import scans_dictionary
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
@@ -127,7 +126,6 @@ def write_root_files(
         "README.md": _README.format(version=__version__).encode(),
         "series.json": json_bytes(COLUMNS),
         "lesions.json": json_bytes(LESION_COLUMNS),
-        "scans.json": json_bytes(scans_dictionary()),
         "docs/methods.md": methods.encode(),
         DONE: json_bytes(steps or {}),
         "logs/settings.toml": tomli_w.dumps(dict(settings)).encode(),

@@ -19,6 +19,7 @@ from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
 from bids_app.outputs.manifest import read_manifest, record_table
 from bids_app.outputs.names import FOLDERS
+from bids_app.outputs.scans_table import scans_dictionary
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
 _AGE = {
@@ -35,7 +36,7 @@ _MISSING = "n/a"
 
 
 def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes | None) -> None:
-    """Write the tables of all participants, and of the sessions of some.
+    """Write the tables of all participants, and of the sessions of some, and the data dictionaries of all tables.
 
     Parameters
     ----------
@@ -52,10 +53,30 @@ def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes
         A table cannot be written.
     """
     _participants(source, output)
-    written = [_sessions(source, output, label, key) for label in sorted(subjects)]
-    if any(written):
-        dictionary = {"age": _AGE, **({"acq_time": _ACQ_TIME} if key else {})}
-        _table(output, "sessions.json", json_bytes(dictionary))
+    for label in sorted(subjects):
+        _sessions(source, output, label, key)
+    _dictionary(output, "sessions.json", _columns_of_sessions(output))
+    scans = any(next(output.glob(place), None) for place in ("sub-*/sub-*_scans.tsv", "sub-*/ses-*/sub-*_scans.tsv"))
+    _dictionary(output, "scans.json", scans_dictionary() if scans else {})
+
+
+def _dictionary(output: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Write a data dictionary, or none where there is no table for it, which BIDS does not allow."""
+    if content:
+        _table(output, name, json_bytes(content))
+    else:
+        _remove(output, name)
+
+
+def _columns_of_sessions(output: Path) -> dict[str, Any]:
+    """The columns of the sessions' tables of all participants, those of earlier runs too."""
+    known, found = {"age": _AGE, "acq_time": _ACQ_TIME}, set()
+    for path in sorted(output.glob("sub-*/sub-*_sessions.tsv")):
+        with path.open(encoding="utf-8") as stream:
+            found |= set(stream.readline().rstrip("\n").split("\t")) & set(known)
+        if len(found) == len(known):
+            break
+    return {name: known[name] for name in known if name in found}
 
 
 def _participants(source: Path, output: Path) -> None:
@@ -77,8 +98,8 @@ def _participants(source: Path, output: Path) -> None:
         _remove(output, "participants.json")
 
 
-def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bool:
-    """Write the table of a participant's sessions, when there is something to say; whether it was."""
+def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> None:
+    """Write the table of a participant's sessions, when there is something to say."""
     folder = source / f"sub-{subject}"
     name = f"sub-{subject}/sub-{subject}_sessions.tsv"
     sweep_root(output, (name,))
@@ -103,7 +124,6 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
         _table(output, name, _tsv(("session_id", *columns), rows), f"logs/sub-{subject}")
     else:
         _remove(output, name, f"logs/sub-{subject}")
-    return bool(columns)
 
 
 def visit_times(source: Path, subject: str, session: str | None) -> list[str]:
