@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,16 @@ class Failure:
         return f"{self.kind} (the run's own messages say more)" if self.kind else self.message
 
 
-def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
-    """Why each unfinished task was not done: its own error, or that of what it stands on."""
+def failures_of(plan: SessionPlan, folder: Path, made_otherwise: Container[str] = ()) -> dict[str, Failure]:
+    """Why each unfinished task was not done: its own error, or that of what it stands on.
+
+    Parameters
+    ----------
+    folder
+        Where the tasks left their messages.
+    made_otherwise
+        Tasks of earlier runs whose files are there, and are not those that the present options need.
+    """
     told = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,8 +64,7 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
         if name in told:
             message, kind = told[name]
         elif name in plan.blocked:
-            step = plan.blocked[name].split("/")[0]
-            message = f"it needs {plan.blocked[name]}, which no run has made or which is damaged; add {step} to --steps"
+            message = _in_need_of(plan.blocked[name], plan.blocked[name] in made_otherwise)
         elif any(file.task in plan.todo for file in task.files.values()):
             continue  # what it stands on is named already
         elif killed:
@@ -66,6 +73,14 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
             message = f"it was not run: {graph}" if graph and not told else "it was not run: the session ended before"
         result[name] = Failure(plan.session.label, task.series.name, task.step, message, kind)
     return result
+
+
+def _in_need_of(task: str, made_otherwise: bool) -> str:
+    step = task.split("/")[0]
+    if not made_otherwise:
+        return f"it needs {task}, which no run has made or which is damaged; add {step} to --steps"
+    hint = ", for instance --atlas-registration" if step == "atlas" else ""
+    return f"it needs {task}, which was made with other options; give the same ones{hint}, or add {step} to --steps"
 
 
 def unreadable_series(session: Session) -> list[Failure]:

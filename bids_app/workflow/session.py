@@ -150,7 +150,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         plan = plan_session(session, inputs, read_manifest(where), context, not_reference)
         plan = replace(plan, blocked={**plan.blocked, **blocked})
         done |= before - plan.todo
-        failures |= failures_of(plan, scratch.failures)
+        failures |= failures_of(plan, scratch.failures, _made_otherwise(plan, output, where))
         lost = _lost_reference(plan)
         if lost is None:
             break
@@ -163,7 +163,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         plan = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
         plan = replace(plan, blocked={**plan.blocked, **blocked})
         done |= measures - plan.todo
-        failures |= failures_of(plan, scratch.failures)
+        failures |= failures_of(plan, scratch.failures, _made_otherwise(plan, output, where))
     try:
         errors = where.parent / "errors.txt"
         unusable = unusable_series(session, inputs)
@@ -364,6 +364,12 @@ def _without_damage(plan: SessionPlan, context: RunContext, where: Path) -> Sess
             for file in plan.tasks[name].files.values():
                 if file.task in damaged - set(plan.tasks):
                     blocked[name] = file.task
+
+
+def _made_otherwise(plan: SessionPlan, output: Path, where: Path) -> frozenset[str]:
+    """What the plan lacks although an earlier run made it and it is whole: it was made with other options."""
+    tasks, missing = read_manifest(where).tasks, set(plan.blocked.values())
+    return frozenset(name for name in missing & set(tasks) if not damaged_files(output, tasks[name].files))
 
 
 def _lost_reference(plan: SessionPlan) -> str | None:

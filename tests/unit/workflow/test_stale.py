@@ -15,6 +15,7 @@ from runs import series_table
 from trees import Nifti, write_tree
 
 from bids_app.cli.main import run
+from bids_app.outputs.names import FOLDERS
 
 TESTS = Path(__file__).parents[2]
 WORDS = ("--nprocs", "1", "--brain-extraction", "template", "--steps", "mask", "deface", "lesion", "bias", "coregister")
@@ -123,6 +124,18 @@ def test_a_broken_lesion_mask_is_told_of_the_series_that_it_was_drawn_on(tmp_pat
     assert _of(output, "desc-preproc_T1w.nii.gz")
 
 
+def test_what_was_made_with_other_options_is_told_as_such(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W), tmp_path / "out"
+    steps = ("--steps", "mask", "deface", "bias", "atlas")
+    assert _run(root, output, *steps) == 0
+    rest = ("--steps", "resample", "--atlas-registration", "syn")
+    told = _done(root, output, *rest).stdout
+    assert "which was made with other options; give the same ones, for instance --atlas-registration, or add" in told
+    for path in output.rglob("*_xfm.*"):
+        path.unlink()
+    assert "which no run has made or which is damaged; add atlas to --steps" in _done(root, output, *rest).stdout
+
+
 def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
     names = [f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz" for n in range(1, 4)]
     root, output = _tree(tmp_path / "data", *names), tmp_path / "out"
@@ -147,6 +160,23 @@ def test_who_left_the_dataset_is_named_and_can_be_removed(tmp_path: Path) -> Non
     assert "Note: in the output" not in _told(root, output)
     assert (output / "participants.tsv").read_text() == "participant_id\tage\nsub-01\t30\n"
     assert run(["verify", str(output)], os.environ) == 0
+
+
+def test_images_that_moved_into_a_session_leave_what_was_made_without_one(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W), tmp_path / "out"
+    assert _run(root, output) == 0
+    (root / "sub-01/ses-1/anat").mkdir(parents=True)
+    (root / T1W).rename(root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    shutil.rmtree(root / "sub-01/anat")
+    assert "the dataset (any more): sub-01 (without a session);" in _told(root, output)
+    for name in FOLDERS:  # as docs/robustness.md has it
+        shutil.rmtree(output / "sub-01" / name, ignore_errors=True)
+    for path in (output / "sub-01").glob("sub-01_*"):
+        path.unlink()
+    (output / "logs/sub-01/manifest.json").unlink()
+    assert "Note: in the output" not in _told(root, output)
+    assert run(["verify", str(output)], os.environ) == 0
+    assert _of(output, "ses-1_desc-preproc_T1w.nii.gz")
 
 
 def test_a_lesion_masks_own_name_stays_where_it_is(tmp_path: Path) -> None:
