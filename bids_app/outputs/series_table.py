@@ -87,7 +87,9 @@ def write_series_table(
     failures
         For a series that did not come to its end, where and why.
     """
+    path = table_path(output, session)
     ranks = dict(reference.runners_up) if reference else {}
+    earlier = _earlier(path) if any(one.filtered for one in session.rejected) else {}
     rows = []
     for series in sorted((*session.series, *session.rejected), key=_place):
         row = _described(series, session)
@@ -98,14 +100,27 @@ def write_series_table(
             row["reference_rank"] = ranks.get(series.name, "")
             row.update(_facts(series, manifest))
             row["warnings"] = "; ".join(_warnings(series, manifest))
+        elif series.filtered and series.name in earlier and _tasks_of(series, manifest):
+            # this run leaves it out; what earlier ones made of it is there, and so is what they found
+            row = earlier[series.name] | ({"reference": "0"} if reference else {})
         rows.append(row)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(row.get(key)) for key in COLUMNS} for row in rows)
-    path, content = table_path(output, session), stream.getvalue().encode()
+    content = stream.getvalue().encode()
     write_if_changed(path, content)
     return path.relative_to(output).as_posix(), content
+
+
+def _earlier(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a table as an earlier run wrote it, of series that it processed."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return {row["series"]: row for row in rows if row.get("series") and row.get("status") in ("done", "failed")}
 
 
 def _place(series: Series) -> tuple[str, bool, str]:

@@ -136,6 +136,25 @@ def test_what_was_made_with_other_options_is_told_as_such(tmp_path: Path) -> Non
     assert "which no run has made or which is damaged; add atlas to --steps" in _done(root, output, *rest).stdout
 
 
+def test_a_filter_does_not_take_what_is_finished_from_the_series_table(tmp_path: Path) -> None:
+    t2w = "sub-01/anat/sub-01_T2w.nii.gz"
+    root, output = _tree(tmp_path / "data", T1W, FLAIR), tmp_path / "out"
+    assert _run(root, output) == 0
+    before = _series(output)
+    _tree(root, t2w)
+    (tmp_path / "filter.json").write_text('{"t1w": {"run": 9}, "t2w": {"run": 9}}')
+    words = ("--bids-filter-file", str(tmp_path / "filter.json"))
+    for _ in range(2):
+        assert _run(root, output, *words) == 0
+        rows = _series(output)
+        assert rows["sub-01_T1w"] == before["sub-01_T1w"] | {"reference": "0"}
+        assert (rows["sub-01_FLAIR"]["status"], rows["sub-01_FLAIR"]["reference"]) == ("done", "1")
+        assert rows["sub-01_T2w"]["status"] == "rejected"
+    Nifti(shape=(20, 22, 21)).write(root / T1W)  # what was made of it does not stand any more
+    assert _run(root, output, *words) == 0
+    assert _series(output)["sub-01_T1w"]["status"] == "rejected"
+
+
 def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
     names = [f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz" for n in range(1, 4)]
     root, output = _tree(tmp_path / "data", *names), tmp_path / "out"
