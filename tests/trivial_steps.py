@@ -79,4 +79,5 @@ def finish(bids_dir: Path, output: Path, *words: str) -> int:
         where.parent.mkdir(parents=True, exist_ok=True)
         where.write_bytes(as_lines(content_of(Manifest(inputs, tasks))))
         count += 1
+    (output / "logs" / "manifest.json").write_bytes(as_lines(content_of(Manifest())))  # it is ours
     return count

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from functools import cache
 from pathlib import Path
 
+from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.places import is_file
 
+log = logging.getLogger("bids_app")
+
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+#: How many of a unit make a year; a plural has an s.
+_IN_A_YEAR = {"year": 1.0, "yr": 1.0, "y": 1.0, "month": 12.0, "week": 365.25 / 7, "day": 365.25}
 
 
 def table_rows(path: Path) -> list[dict[str, str]]:
@@ -36,13 +43,44 @@ def _cells(line: str) -> list[str]:
 def participant_rows(root: Path) -> dict[str, dict[str, str]]:
     """The rows of participants.tsv by the label, which the table may have with or without `sub-`; the first counts.
 
-    The names of the columns are in small letters: `Age` is the age.
+    The names of the columns are in small letters: `Age` is the age, in years whatever unit the table has.
     """
+    units = age_units(root / "participants.json")
     found: dict[str, dict[str, str]] = {}
     for written in table_rows(root / "participants.tsv"):
         row = {name.lower(): text for name, text in written.items()}
+        row["age"] = age_in_years(row.get("age", ""), units)
         found.setdefault(row.get("participant_id", "").removeprefix("sub-"), row)
     return found
+
+
+def age_units(*dictionaries: Path) -> str:
+    """The unit of the column `age` by the data dictionaries of a table, the last one that has one; else years."""
+    units = "year"
+    for path in dictionaries:
+        for column, entry in read_json_object(path)[0].items() if is_file(path) else ():
+            said = entry.get("Units") if column.lower() == "age" and isinstance(entry, dict) else None
+            units = said if isinstance(said, str) and said.strip() else units
+    return units
+
+
+def age_in_years(text: str, units: str) -> str:
+    """An age as a table has it ("30", "89+") in years; empty where the unit is unknown."""
+    count = _in_a_year(units)
+    number = _NUMBER.match(text)
+    if count == 1 or number is None:
+        return text
+    return "" if count is None else f"{float(number.group()) / count:.4f}{text[number.end() :]}"
+
+
+@cache
+def _in_a_year(units: str) -> float | None:
+    """How many of a unit make a year; one that is not known is told once."""
+    name = units.strip().lower()
+    count = _IN_A_YEAR.get(name, _IN_A_YEAR.get(name.removesuffix("s")))
+    if count is None:
+        log.warning("Warning: ages are left out: their unit is %r; years, months, weeks and days are known", units)
+    return count
 
 
 def ages(root: Path) -> dict[tuple[str, str | None], float]:

@@ -17,7 +17,7 @@ import tomli_w
 from bids_app import __version__
 from bids_app.outputs.lesions_table import LESION_COLUMNS
 from bids_app.outputs.manifest import record_table
-from bids_app.outputs.scans_table import scans_dictionary
+from bids_app.outputs.methods import DONE
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
@@ -51,7 +51,7 @@ BIDSIGNORE = (
 ROOT_FILES = (
     "dataset_description.json", ".bidsignore", "README.md", "series.json", "lesions.json", "scans.json",
     "participants.tsv", "participants.json", "sessions.json", "docs/methods.md", "logs/settings.toml",
-    "logs/manifest.json", "qc_ratings.tsv", "qc_ratings.json",
+    "logs/methods.json", "logs/manifest.json", "qc_ratings.tsv", "qc_ratings.json",
 )  # fmt: skip
 
 #: Names of folders that tell nothing of whose data they are; any other name is not written to the output.
@@ -91,7 +91,7 @@ Without `space-` a file is on the grid of its own scan. Its sidecar (`.json`) sa
 
 def write_root_files(
     output: Path, *, description: Mapping[str, Any], source_root: Path, settings: Mapping[str, Any], methods: str,
-    atlases: Mapping[str, Path] | None = None,
+    steps: Mapping[str, Any] | None = None, atlases: Mapping[str, Path] | None = None,
 ) -> None:  # fmt: skip
     """Write dataset_description.json, .bidsignore, README, the methods text and the settings.
 
@@ -102,6 +102,8 @@ def write_root_files(
     ----------
     description
         The dataset's own `dataset_description.json`.
+    methods, steps
+        The methods text, and what was done in each step that it is made from.
     atlases
         Folders of atlases that were given by path, by the label of their space.
     """
@@ -124,8 +126,8 @@ def write_root_files(
         "README.md": _README.format(version=__version__).encode(),
         "series.json": json_bytes(COLUMNS),
         "lesions.json": json_bytes(LESION_COLUMNS),
-        "scans.json": json_bytes(scans_dictionary()),
         "docs/methods.md": methods.encode(),
+        DONE: json_bytes(steps or {}),
         "logs/settings.toml": tomli_w.dumps(dict(settings)).encode(),
     }
     for name, data in files.items():

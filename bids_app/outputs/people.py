@@ -14,11 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bids_app.inputs.participants import participant_rows, table_rows
+from bids_app.inputs.participants import age_in_years, age_units, participant_rows, table_rows
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
-from bids_app.outputs.manifest import record_table
+from bids_app.outputs.manifest import read_manifest, record_table
 from bids_app.outputs.names import FOLDERS
+from bids_app.outputs.scans_table import scans_dictionary
 from bids_app.outputs.writer import json_bytes, write_if_changed
 
 _AGE = {
@@ -35,7 +36,7 @@ _MISSING = "n/a"
 
 
 def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes | None) -> None:
-    """Write the tables of all participants, and of the sessions of some.
+    """Write the tables of all participants, and of the sessions of some, and the data dictionaries of all tables.
 
     Parameters
     ----------
@@ -52,10 +53,30 @@ def write_people(source: Path, output: Path, subjects: Iterable[str], key: bytes
         A table cannot be written.
     """
     _participants(source, output)
-    written = [_sessions(source, output, label, key) for label in sorted(subjects)]
-    if any(written):
-        dictionary = {"age": _AGE, **({"acq_time": _ACQ_TIME} if key else {})}
-        _table(output, "sessions.json", json_bytes(dictionary))
+    for label in sorted(subjects):
+        _sessions(source, output, label, key)
+    _dictionary(output, "sessions.json", _columns_of_sessions(output))
+    scans = any(next(output.glob(place), None) for place in ("sub-*/sub-*_scans.tsv", "sub-*/ses-*/sub-*_scans.tsv"))
+    _dictionary(output, "scans.json", scans_dictionary() if scans else {})
+
+
+def _dictionary(output: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Write a data dictionary, or none where there is no table for it, which BIDS does not allow."""
+    if content:
+        _table(output, name, json_bytes(content))
+    else:
+        _remove(output, name)
+
+
+def _columns_of_sessions(output: Path) -> dict[str, Any]:
+    """The columns of the sessions' tables of all participants, those of earlier runs too."""
+    known, found = {"age": _AGE, "acq_time": _ACQ_TIME}, set()
+    for path in sorted(output.glob("sub-*/sub-*_sessions.tsv")):
+        with path.open(encoding="utf-8") as stream:
+            found |= set(stream.readline().rstrip("\n").split("\t")) & set(known)
+        if len(found) == len(known):
+            break
+    return {name: known[name] for name in known if name in found}
 
 
 def _participants(source: Path, output: Path) -> None:
@@ -77,8 +98,8 @@ def _participants(source: Path, output: Path) -> None:
         _remove(output, "participants.json")
 
 
-def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bool:
-    """Write the table of a participant's sessions, when there is something to say; whether it was."""
+def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> None:
+    """Write the table of a participant's sessions, when there is something to say."""
     folder = source / f"sub-{subject}"
     name = f"sub-{subject}/sub-{subject}_sessions.tsv"
     sweep_root(output, (name,))
@@ -86,10 +107,12 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
     if not any((output / f"sub-{subject}" / name).is_dir() for name in FOLDERS):
         sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
     raw = {row.get("session_id", ""): row for row in table_rows(folder / f"sub-{subject}_sessions.tsv")}
+    units = age_units(source / "sessions.json", folder / f"sub-{subject}_sessions.json")
     rows = []
     for session in sorted(path.name for path in (output / f"sub-{subject}").glob("ses-*") if path.is_dir()):
         entry = raw.get(session, {})
-        row = {"session_id": session, "age": capped_age(entry.get("age", "")) or _MISSING, "acq_time": _MISSING}
+        age = capped_age(age_in_years(entry.get("age", ""), units)) or _MISSING
+        row = {"session_id": session, "age": age, "acq_time": _MISSING}
         if key:
             shift = date_shift(key, subject)
             times = _acquisition_times(folder / session, f"sub-{subject}_{session}", entry)
@@ -101,7 +124,6 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> bo
         _table(output, name, _tsv(("session_id", *columns), rows), f"logs/sub-{subject}")
     else:
         _remove(output, name, f"logs/sub-{subject}")
-    return bool(columns)
 
 
 def visit_times(source: Path, subject: str, session: str | None) -> list[str]:
@@ -141,6 +163,8 @@ def _table(output: Path, name: str, content: bytes, logs: str = "logs") -> None:
 
 
 def _remove(output: Path, name: str, logs: str = "logs") -> None:
-    """Remove what an earlier run wrote and the dataset has nothing for any more."""
-    (output / name).unlink(missing_ok=True)
-    record_table(output / logs / "manifest.json", name, None)  # also of one that was removed and not yet recorded
+    """Remove what an earlier run wrote and the dataset has nothing for any more; at the root a user may have tables."""
+    manifest = output / logs / "manifest.json"
+    if "/" in name or name in read_manifest(manifest).tables:
+        (output / name).unlink(missing_ok=True)
+    record_table(manifest, name, None)  # also of one that was removed and not yet recorded

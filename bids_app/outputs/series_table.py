@@ -29,11 +29,11 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "What became of the series.",
         "Levels": {
             "done": "every step that was asked for is finished",
-            "failed": "a step failed; see reason",
+            "failed": "a step failed, or the image or its lesion mask is broken; see reason",
             "rejected": "not processed; see reason",
         },
     },
-    "reason": {"Description": "Why the series was rejected, or at which step it failed and why."},
+    "reason": {"Description": "Why the series was rejected, or at which step it failed and why (read: broken image)."},
     "warnings": {"Description": "What a person should look at; n/a: nothing."},
     "reference": {"Description": "Whether it is the session's reference.", "Levels": {"0": "no", "1": "yes"}},
     "reference_rank": {"Description": "For the other series: why they stand behind the reference."},
@@ -87,9 +87,11 @@ def write_series_table(
     failures
         For a series that did not come to its end, where and why.
     """
+    path = table_path(output, session)
     ranks = dict(reference.runners_up) if reference else {}
+    earlier = _earlier(path) if any(one.filtered for one in session.rejected) else {}
     rows = []
-    for series in sorted((*session.series, *session.rejected), key=lambda one: one.relative):
+    for series in sorted((*session.series, *session.rejected), key=_place):
         row = _described(series, session)
         if series.rejection is None:
             row["status"] = "failed" if series.name in failures else "done"
@@ -98,14 +100,32 @@ def write_series_table(
             row["reference_rank"] = ranks.get(series.name, "")
             row.update(_facts(series, manifest))
             row["warnings"] = "; ".join(_warnings(series, manifest))
+        elif series.filtered and series.name in earlier and _tasks_of(series, manifest):
+            # this run leaves it out; what earlier ones made of it is there, and so is what they found
+            row = earlier[series.name] | ({"reference": "0"} if reference else {})
         rows.append(row)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(row.get(key)) for key in COLUMNS} for row in rows)
-    path, content = table_path(output, session), stream.getvalue().encode()
+    content = stream.getvalue().encode()
     write_if_changed(path, content)
     return path.relative_to(output).as_posix(), content
+
+
+def _earlier(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a table as an earlier run wrote it, of series that it processed."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return {row["series"]: row for row in rows if row.get("series") and row.get("status") in ("done", "failed")}
+
+
+def _place(series: Series) -> tuple[str, bool, str]:
+    """Where a series stands in the table: of two files of one name, the one that is processed has the last word."""
+    return series.relative.removesuffix(series.extension), series.accepted, series.relative
 
 
 def _described(series: Series, session: Session) -> dict[str, Any]:
@@ -120,6 +140,10 @@ def _described(series: Series, session: Session) -> dict[str, Any]:
     }
     if not series.entities:  # its name, and with it what is wrong with that, can be anything; --dry-run tells it
         row |= {"series": "misnamed", "suffix": None, "reason": "not a BIDS name, or not a NIfTI file; see --dry-run"}
+        if series.unreadable:
+            row["reason"] = "a file or folder that cannot be read; see --dry-run"
+    if series.unreadable:
+        row |= {"status": "failed", "reason": f"read: {row['reason']}"}
     if series.header is not None:
         header = series.header
         row |= {

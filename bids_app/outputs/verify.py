@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from bids_app.outputs.manifest import Manifest, damaged_files, read_manifest
 from bids_app.outputs.writer import PARTIAL
 
 #: Files of the app in `logs/` and at the root that no manifest lists: they say what happened, or who is at work.
-_UNLISTED = ("manifest.json", "errors.txt", ".manifest.lock")
+_UNLISTED = re.compile(r"manifest\.json|errors\.txt|\.manifest\.lock|profile(_shard-\d+of\d+)?\.tsv")
 
 
 def verify_output(output: Path) -> tuple[int, list[tuple[str, str]]]:
@@ -56,7 +57,9 @@ def _files(output: Path) -> Iterator[Path]:
 def _ours(name: Path) -> bool:
     """Whether only the app should put a file there."""
     if name.parts[0] == "logs":
-        return name.name not in _UNLISTED and name.parts[1] != "group"  # what the group level keeps for the next time
+        return (
+            _UNLISTED.fullmatch(name.name) is None and name.parts[1] != "group"
+        )  # what the group level keeps for the next time
     return name.parts[0].startswith("sub-") and "figures" not in name.parts and name.suffix != ".html"
 
 

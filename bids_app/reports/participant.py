@@ -35,6 +35,7 @@ _MOST_BYTES = 5_000_000
 ADVICE: Mapping[str, str] = {
     "read": "Look at the raw file: copy it again from its source, or leave the series out with a filter.",
     "mask": "Look at the raw image. A brain mask of your own can be given with --masks DIR.",
+    "lesion": "Look at the lesion mask over the image that it was drawn on; without it the same command goes on.",
     "deface": "Look at the brain mask that the face is cut from; a better one can be given with --masks DIR.",
     "denoise": "Look at the brain mask and the image; the step is left out without --denoise.",
     "bias": "Look at the brain mask and the image: the field is fitted inside the mask.",

@@ -6,14 +6,14 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_app.inputs.series import Session
 from bids_app.outputs.anonymise import safe_text, safe_traceback
 from bids_app.outputs.manifest import InputRecord, manifest_path
-from bids_app.outputs.writer import OutputError, write_bytes
+from bids_app.outputs.writer import OutputError, write_if_changed
 from bids_app.settings import Settings
 from bids_app.steps.images import ImageError
 from bids_app.workflow.plan import SessionPlan
@@ -42,8 +42,16 @@ class Failure:
         return f"{self.kind} (the run's own messages say more)" if self.kind else self.message
 
 
-def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
-    """Why each unfinished task was not done: its own error, or that of what it stands on."""
+def failures_of(plan: SessionPlan, folder: Path, made_otherwise: Container[str] = ()) -> dict[str, Failure]:
+    """Why each unfinished task was not done: its own error, or that of what it stands on.
+
+    Parameters
+    ----------
+    folder
+        Where the tasks left their messages.
+    made_otherwise
+        Tasks of earlier runs whose files are there, and are not those that the present options need.
+    """
     told = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,8 +64,7 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
         if name in told:
             message, kind = told[name]
         elif name in plan.blocked:
-            step = plan.blocked[name].split("/")[0]
-            message = f"it needs {plan.blocked[name]}, which no run has made or which is damaged; add {step} to --steps"
+            message = _in_need_of(plan.blocked[name], plan.blocked[name] in made_otherwise)
         elif any(file.task in plan.todo for file in task.files.values()):
             continue  # what it stands on is named already
         elif killed:
@@ -68,6 +75,26 @@ def failures_of(plan: SessionPlan, folder: Path) -> dict[str, Failure]:
     return result
 
 
+def _in_need_of(task: str, made_otherwise: bool) -> str:
+    step = task.split("/")[0]
+    if not made_otherwise:
+        return f"it needs {task}, which no run has made or which is damaged; add {step} to --steps"
+    hint = ", for instance --atlas-registration" if step == "atlas" else ""
+    return f"it needs {task}, which was made with other options; give the same ones{hint}, or add {step} to --steps"
+
+
+def unreadable_series(session: Session) -> list[Failure]:
+    """Series that the walk could not read. What is not named as BIDS has it can have any name, which is not told."""
+    told = "a file or folder that cannot be read; see --dry-run"
+    return [
+        Failure(
+            session.label, *((one.name, "read", one.rejection or "") if one.entities else ("misnamed", "read", told))
+        )
+        for one in session.rejected
+        if one.unreadable
+    ]
+
+
 def unusable_series(session: Session, inputs: Mapping[str, InputRecord]) -> list[Failure]:
     """Series whose header was good and whose content was not: an error of the dataset, told at the end of the run."""
     found = [(series.name, "read", series.relative) for series in session.series]
@@ -76,10 +103,10 @@ def unusable_series(session: Session, inputs: Mapping[str, InputRecord]) -> list
     return [Failure(session.label, name, step, problem) for (name, step, _), problem in problems.items() if problem]
 
 
-def messages_by_series(failures: Mapping[str, Failure]) -> dict[str, str]:
+def messages_by_series(failures: Iterable[Failure]) -> dict[str, str]:
     """The failures of each series in one line."""
     result: dict[str, str] = {}
-    for failure in failures.values():
+    for failure in failures:
         text = f"{failure.step}: {failure.public}"
         result[failure.series] = f"{result[failure.series]}; {text}" if failure.series in result else text
     return result
@@ -119,20 +146,34 @@ def in_words(error: BaseException | None) -> tuple[str, str]:
 
 
 def write_errors(
-    where: Path, failures: Mapping[str, Failure], folder: Path, session: Session, settings: Settings, work: Path
+    where: Path,
+    failures: Mapping[str, Failure],
+    broken: Iterable[Failure],
+    session: Session,
+    settings: Settings,
+    folder: Path | None = None,
+    work: Path | None = None,
 ) -> None:
-    """Write why tasks failed and where in the code; no file where none failed.
+    """Write why tasks failed and where in the code, and what of the dataset is broken; no file where there is nothing.
+
+    Parameters
+    ----------
+    broken
+        Images and lesion masks that cannot be used.
+    folder, work
+        Where the tasks left their messages, and the work folder, whose name is taken out; None where no task was run.
 
     Raises
     ------
     OutputError
         It cannot be written.
     """
-    if not failures:
+    texts = [f"{one.step}/{one.series}: {one.public}" for one in broken]
+    texts += [f"{name}: {failure.public}" for name, failure in failures.items()]
+    if not texts:
         where.unlink(missing_ok=True)
         return
-    texts = [f"{name}: {failure.public}" for name, failure in failures.items()]
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json")) if folder and failures else ():
         content = json.loads(path.read_text(encoding="utf-8"))
         texts.append(f"{content['task']}:\n{safe_traceback(content['traceback'])}")
     _write(where, texts, session, settings, work)
@@ -145,7 +186,7 @@ def write_lost_session(session: Session, failure: Failure, settings: Settings, w
         _write(where, [f"{session.label}: {failure.public}"], session, settings, work)
 
 
-def _write(where: Path, texts: Iterable[str], session: Session, settings: Settings, work: Path) -> None:
+def _write(where: Path, texts: Iterable[str], session: Session, settings: Settings, work: Path | None) -> None:
     """Write texts without what this machine's folders and the session's sidecars say."""
     places = {
         settings.bids_dir: "BIDS_DIR",
@@ -168,7 +209,7 @@ def _write(where: Path, texts: Iterable[str], session: Session, settings: Settin
         if isinstance(value, str)
     ]
     known = {path: name for path, name in places.items() if path}
-    write_bytes(where, ("\n\n".join(_safe(text, known, values) for text in texts) + "\n").encode())
+    write_if_changed(where, ("\n\n".join(_safe(text, known, values) for text in texts) + "\n").encode())
 
 
 def _safe(text: str, places: Mapping[Path, str], values: Iterable[str]) -> str:

@@ -64,4 +64,5 @@ class Gone:
         for folder in session_folders(self.output, self._subject):
             label = "_".join(folder.parts)
             if label not in self._sessions:
-                self.found.append(label)
+                whole = f"sub-{self._subject}"  # the participant has sessions: what is gone lies beside them
+                self.found.append(f"{label} (without a session)" if label == whole else label)

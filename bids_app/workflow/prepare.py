@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,17 +58,42 @@ def check_folders(settings: Settings) -> None:
             )
     if output.exists() and not output.is_dir():
         raise SetupError(f"the output {settings.output_dir} is a file; give a folder", CANNOT_CREATE)
-    try:
-        kind = json.loads((output / "dataset_description.json").read_text(encoding="utf-8")).get("DatasetType", "raw")
-        if kind != "derivative":
-            raise SetupError(
-                f"the output {settings.output_dir} holds a raw dataset; were the two folders swapped?", CANNOT_CREATE
-            )
-    except (OSError, ValueError, AttributeError):
-        pass
+    _check_owner(settings.output_dir)
     for option, folder in (("--masks", settings.masks), ("--lesions", settings.lesions)):
         if folder is not None and not folder.is_dir():
             raise SetupError(f"{option} {folder}: no such folder", NO_INPUT)
+
+
+def _check_owner(output: Path) -> None:
+    """Refuse an output that holds a raw dataset or the work of another pipeline: files of ours have the same names."""
+    try:
+        description = json.loads((output / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        description = None
+    if isinstance(description, dict) and description.get("DatasetType", "raw") != "derivative":
+        raise SetupError(f"the output {output} holds a raw dataset; were the two folders swapped?", CANNOT_CREATE)
+    makers = _makers(description)
+    if "bids_app" in makers or (not makers and (output / "logs" / "manifest.json").is_file()):
+        return
+    if makers:
+        raise SetupError(
+            f"the output {output} was made by {', '.join(makers)} (dataset_description.json), whose files would be "
+            "overwritten; give another folder",
+            CANNOT_CREATE,
+        )
+    if output.is_dir() and any(path.is_dir() for path in output.glob("sub-*")):
+        raise SetupError(
+            f"the output {output} holds participants' folders that bids_app did not make (it has no "
+            "logs/manifest.json), which would be overwritten; give another folder",
+            CANNOT_CREATE,
+        )
+
+
+def _makers(description: Any) -> list[str]:
+    """The names of the pipelines that made a dataset, as its description has them."""
+    entries = description.get("GeneratedBy") if isinstance(description, dict) else None
+    named = [entry.get("Name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [name for name in named if isinstance(name, str) and name]
 
 
 def create_output(settings: Settings) -> None:

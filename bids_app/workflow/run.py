@@ -24,7 +24,7 @@ from bids_app.outputs.anonymise import read_date_key
 from bids_app.outputs.dataset import ROOT_FILES, write_root_files
 from bids_app.outputs.leftovers import ROOT, remove_leftovers, sweep, sweep_root
 from bids_app.outputs.lock import STALE_S, Holder, Locks
-from bids_app.outputs.methods import methods_text
+from bids_app.outputs.methods import methods_text, steps_done
 from bids_app.outputs.people import write_people
 from bids_app.reports.contents import session_folders
 from bids_app.reports.ratings import take_ratings
@@ -378,12 +378,12 @@ def _root(output: Path, locks: Locks) -> Iterator[None]:
 def _write_root_files(dataset: Dataset, context: RunContext, locks: Locks) -> None:
     settings = context.settings
     extraction = context.default_extraction
-    text = methods_text(settings, extraction=extraction.method, mirroring=extraction.mirroring)
     atlases = {atlas.label: atlas.space.brain.parent for atlas in context.spaces if not atlas.space.standard}
     with _root(settings.output_dir, locks):
+        done = steps_done(settings.output_dir, settings, extraction=extraction.method, mirroring=extraction.mirroring)
         write_root_files(
             settings.output_dir, description=dataset.description, source_root=settings.bids_dir,
-            settings=settings.public(), methods=text, atlases=atlases,
+            settings=settings.public(), methods=methods_text(done), steps=done, atlases=atlases,
         )  # fmt: skip
 
 

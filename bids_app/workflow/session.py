@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from bids_app.workflow.failures import (
     failures_of,
     in_words,
     messages_by_series,
+    unreadable_series,
     unusable_series,
     write_errors,
 )
@@ -100,8 +101,8 @@ def finished_session(session: Session, context: RunContext) -> SessionResult | N
         return None
     if plan.todo or plan.reference is None:
         return None
-    (where.parent / "errors.txt").unlink(missing_ok=True)
-    _close(session, plan, context, where, {}, manifest)
+    write_errors(where.parent / "errors.txt", {}, unreadable_series(session), session, context.settings)
+    _close(session, plan, context, where, (), manifest)
     return _result(session, plan, manifest.inputs, 0, ())
 
 
@@ -149,7 +150,7 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         plan = plan_session(session, inputs, read_manifest(where), context, not_reference)
         plan = replace(plan, blocked={**plan.blocked, **blocked})
         done |= before - plan.todo
-        failures |= failures_of(plan, scratch.failures)
+        failures |= failures_of(plan, scratch.failures, _made_otherwise(plan, output, where))
         lost = _lost_reference(plan)
         if lost is None:
             break
@@ -162,11 +163,13 @@ def _run(session: Session, context: RunContext, scratch: _Scratch, nprocs: int, 
         plan = plan_session(session, inputs, read_manifest(where), context, not_reference, failed)
         plan = replace(plan, blocked={**plan.blocked, **blocked})
         done |= measures - plan.todo
-        failures |= failures_of(plan, scratch.failures)
+        failures |= failures_of(plan, scratch.failures, _made_otherwise(plan, output, where))
     try:
         errors = where.parent / "errors.txt"
-        write_errors(errors, failures, scratch.failures, session, context.settings, scratch.root)
-        _close(session, plan, context, where, failures)
+        unusable = unusable_series(session, inputs)
+        broken = [*unreadable_series(session), *unusable]
+        write_errors(errors, failures, broken, session, context.settings, scratch.failures, scratch.root)
+        _close(session, plan, context, where, [*unusable, *failures.values()])
     except OSError as error:  # the disk is full by now, say: what is whole stays, and the reasons are told
         failures["close"] = Failure(session.label, "", "table", *in_words(error))
     return _result(session, plan, inputs, len(done), tuple(failures.values()))
@@ -177,7 +180,7 @@ def _close(
     plan: SessionPlan,
     context: RunContext,
     where: Path,
-    failures: Mapping[str, Failure],
+    failures: Iterable[Failure],
     known: Manifest | None = None,
 ) -> None:
     """Remove what is outdated, and write the tables; `known` is the manifest where it was read just now."""
@@ -215,7 +218,7 @@ def _result(
         len(plan.tasks) - len(plan.todo) - done,
         (*failures, *unusable_series(session, inputs)),
         reference=plan.reference.series.name if plan.reference else "",
-        rejected=len(plan.session.rejected),
+        rejected=sum(not series.unreadable for series in plan.session.rejected),
     )
 
 
@@ -363,6 +366,12 @@ def _without_damage(plan: SessionPlan, context: RunContext, where: Path) -> Sess
             for file in plan.tasks[name].files.values():
                 if file.task in damaged - set(plan.tasks):
                     blocked[name] = file.task
+
+
+def _made_otherwise(plan: SessionPlan, output: Path, where: Path) -> frozenset[str]:
+    """What the plan lacks although an earlier run made it and it is whole: it was made with other options."""
+    tasks, missing = read_manifest(where).tasks, set(plan.blocked.values())
+    return frozenset(name for name in missing & set(tasks) if not damaged_files(output, tasks[name].files))
 
 
 def _lost_reference(plan: SessionPlan) -> str | None:

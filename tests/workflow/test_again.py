@@ -184,7 +184,7 @@ def test_a_bad_series_costs_itself_alone(small_demo: Path, tmp_path: Path) -> No
     assert "Traceback" not in run.text
     table = {row["series"]: row for row in series_table(output / "sub-01" / "sub-01_series.tsv")}
     assert {name: row["status"] for name, row in table.items()} == {
-        "sub-01_FLAIR": "done", "sub-01_T1w": "rejected", "sub-01_T2w": "done", "sub-01_ce-gadolinium_T1w": "rejected",
+        "sub-01_FLAIR": "done", "sub-01_T1w": "failed", "sub-01_T2w": "done", "sub-01_ce-gadolinium_T1w": "failed",
     }  # fmt: skip
     assert "ends early" in table["sub-01_T1w"]["reason"]
     assert "same value" in table["sub-01_ce-gadolinium_T1w"]["reason"]

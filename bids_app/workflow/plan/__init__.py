@@ -85,7 +85,14 @@ def _finished(task: Task, manifest: Manifest, context: RunContext) -> bool:
 
 def _without_unusable(session: Session, inputs: Mapping[str, InputRecord]) -> Session:
     """Move the series whose content cannot be used to the rejected ones, and leave out such lesion masks."""
-    judged = settled([replace(series, rejection=inputs[series.relative].problem) for series in session.series])
+    problems = {series.relative: inputs[series.relative].problem for series in session.series}
+    judged = settled(
+        [
+            replace(series, rejection=problem, unreadable=problem is not None)
+            for series in session.series
+            for problem in (problems[series.relative],)
+        ]
+    )
     usable = tuple(series for series in judged if series.accepted)
     unusable = tuple(series for series in judged if not series.accepted)
     names = {series.name for series in usable}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,6 +31,27 @@ def test_a_row_is_a_line_whatever_is_quoted(tmp_path: Path, encoding: str, end: 
         "03": "10",
     }
     assert ages(tmp_path) == {("01", None): 30.0, ("02", None): 89.0, ("03", None): 10.0}
+
+
+@pytest.mark.parametrize(
+    ("units", "age", "years"),
+    [
+        ("Months", "30", 2.5),
+        ("month", "1068+", 89.0),
+        ("weeks", "26", 0.4983),
+        ("DAY", "10000", 27.3785),
+        ("years", "30", 30.0),
+        ("Yrs", "30", 30.0),
+        (3, "30", 30.0),
+        ("decades", "3", None),
+    ],
+)
+def test_ages_are_in_years_whatever_unit_the_table_has(
+    tmp_path: Path, units: object, age: str, years: float | None
+) -> None:
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\nsub-01\t{age}\nsub-02\tn/a\n")
+    (tmp_path / "participants.json").write_text(json.dumps({"Age": {"Units": units}}))
+    assert ages(tmp_path) == ({("01", None): years} if years is not None else {})
 
 
 def test_what_is_no_table_has_no_rows(tmp_path: Path) -> None:

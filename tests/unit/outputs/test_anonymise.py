@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from datetime import datetime
@@ -146,6 +147,47 @@ def test_tables_have_what_is_allowed_of_those_who_have_outputs(tmp_path: Path) -
     assert not table.exists()
     assert not (output / "participants.tsv").exists()
     assert "participants.tsv" not in read_manifest(output / "logs" / "manifest.json").tables
+
+
+def test_dictionaries_are_there_while_their_tables_are_and_have_their_columns(tmp_path: Path) -> None:
+    source, output = _tables(tmp_path / "data"), tmp_path / "out"
+    sessions = (source / "sub-01/sub-01_sessions.tsv").read_text()
+    write_tree(source, {"sub-02/sub-02_sessions.tsv": sessions})
+    for folder in ("sub-01/ses-1", "sub-02/ses-1"):
+        (output / folder).mkdir(parents=True)
+    write_people(source, output, ["01"], KEY)
+    write_people(source, output, ["02"], None)  # drops the dates of its own table only
+    assert list(json.loads((output / "sessions.json").read_text())) == ["age", "acq_time"]
+    write_people(source, output, ["01", "02"], None)
+    assert list(json.loads((output / "sessions.json").read_text())) == ["age"]
+    assert not (output / "scans.json").exists()
+    for subject in ("01", "02"):
+        (source / f"sub-{subject}/sub-{subject}_sessions.tsv").unlink()
+    (output / "sub-02/ses-1/sub-02_ses-1_scans.tsv").write_text("filename\n")
+    write_people(source, output, ["01", "02"], None)
+    assert not (output / "sessions.json").exists()
+    assert (output / "scans.json").exists()
+    (output / "sub-02/ses-1/sub-02_ses-1_scans.tsv").unlink()
+    write_people(source, output, ["01"], None)
+    assert not (output / "scans.json").exists()
+    assert not {"sessions.json", "scans.json"} & set(read_manifest(output / "logs" / "manifest.json").tables)
+
+
+def test_ages_in_months_are_written_in_years(tmp_path: Path) -> None:
+    source, output = _tables(tmp_path / "data"), tmp_path / "out"
+    (output / "sub-01" / "ses-1").mkdir(parents=True)
+    for name in ("participants.json", "sub-01/sub-01_sessions.json"):
+        (source / name).write_text('{"age": {"Units": "months"}}')
+    write_people(source, output, ["01"], None)
+    assert (output / "participants.tsv").read_text() == "participant_id\tage\tsex\nsub-01\t7\tM\n"
+    assert (output / "sub-01/sub-01_sessions.tsv").read_text() == "session_id\tage\nses-1\t7\n"
+
+
+def test_a_table_of_participants_that_is_not_ours_stays(tmp_path: Path) -> None:
+    source, output = write_tree(tmp_path / "data", {}), tmp_path / "out"
+    write_tree(output, {"sub-01": None, "participants.tsv": "participant_id\nsub-01\n"}, described=False)
+    write_people(source, output, ["01"], None)
+    assert (output / "participants.tsv").read_text() == "participant_id\nsub-01\n"
 
 
 def test_what_a_killed_run_left_of_a_table_is_removed(tmp_path: Path) -> None:

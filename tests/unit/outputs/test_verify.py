@@ -27,7 +27,14 @@ def output(tmp_path: Path) -> Path:
     write_bytes(tmp_path / "dataset_description.json", b"{}")
     record_table(tmp_path / "logs" / "manifest.json", "dataset_description.json", b"{}")
     write_bytes(manifest.parent / "errors.txt", b"nothing")
-    for allowed in ("code/mine.py", "sub-01.html", "sub-01/figures/a.svg", "group_series.tsv"):
+    for allowed in (
+        "code/mine.py",
+        "sub-01.html",
+        "sub-01/figures/a.svg",
+        "group_series.tsv",
+        "logs/profile.tsv",
+        "logs/profile_shard-2of10.tsv",
+    ):
         write_bytes(tmp_path / allowed, b"")
     return tmp_path
 

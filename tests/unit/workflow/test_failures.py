@@ -82,13 +82,15 @@ def test_errors_are_written_without_places_and_values(tmp_path: Path) -> None:
         (folder / "a.json").write_text(json.dumps(content))
     failures = {"mask/sub-01_T1w": Failure("sub-01", "sub-01_T1w", "mask", content["message"])}
     errors = output / "logs" / "sub-01" / "errors.txt"
-    write_errors(errors, failures, folder, session, settings, work)
+    broken = [Failure("sub-01", "sub-01_T2w", "read", f"{data}/a.nii ends early")]
+    write_errors(errors, failures, broken, session, settings, folder, work)
     text = errors.read_text()
     assert "mask/sub-01_T1w: BIDS_DIR/sub-01/anat/sub-01_T1w.nii.gz of … says '…'" in text
+    assert "read/sub-01_T2w: BIDS_DIR/a.nii ends early\n" in text
     assert "in test_errors_are_written_without_places_and_values" in text
     assert "Jane Doe" not in text
     assert "Doe Jane" not in text
-    write_errors(errors, {}, folder, session, settings, work)
+    write_errors(errors, {}, [], session, settings, folder, work)
     assert not errors.exists()
     write_lost_session(session, Failure("sub-01", "", "", "its process was killed (signal 9)"), settings, work)
     assert errors.read_text() == "sub-01: its process was killed (signal 9)\n"

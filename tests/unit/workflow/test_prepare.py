@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from trees import write_tree
 
 from bids_app.exit_codes import CANNOT_CREATE
 from bids_app.settings import Settings
 from bids_app.workflow import prepare
-from bids_app.workflow.prepare import SetupError, create_output
+from bids_app.workflow.prepare import SetupError, check_folders, create_output
 
 
 def test_an_output_whose_logs_are_another_users_is_told_with_both_users(
@@ -35,3 +37,45 @@ def test_an_output_whose_logs_are_another_users_is_told_with_both_users(
     with pytest.raises(SetupError, match=words) as told:
         create_output(settings)
     assert told.value.code == CANNOT_CREATE
+
+
+_TABLE = {"participants.tsv": "participant_id\nsub-01\n", "sub-01/anat/sub-01_desc-preproc_T1w.json": {}}
+
+
+def _described(**fields: Any) -> dict[str, Any]:
+    return {"dataset_description.json": {"Name": "x", "BIDSVersion": "1.10.0", **fields}}
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (_described(DatasetType="derivative", GeneratedBy=[{"Name": "fMRIPrep"}]), "was made by fMRIPrep"),
+        (_described(DatasetType="derivative"), "bids_app did not make"),
+        ({}, "bids_app did not make"),
+        ({"dataset_description.json": "{"}, "bids_app did not make"),
+        (_described(GeneratedBy=[{"Name": "bids_app"}]), "holds a raw dataset"),
+    ],
+)
+def test_the_output_of_another_pipeline_is_refused(tmp_path: Path, files: dict[str, Any], told: str) -> None:
+    write_tree(tmp_path / "out", _TABLE | files, described=False)
+    with pytest.raises(SetupError, match=told) as error:
+        check_folders(Settings(tmp_path / "in", tmp_path / "out"))
+    assert error.value.code == CANNOT_CREATE
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        _described(DatasetType="derivative", GeneratedBy=[{"Name": "fMRIPrep"}, {"Name": "bids_app"}]),
+        {"logs/manifest.json": {}},
+    ],
+)
+def test_an_output_of_ours_is_taken_even_where_a_file_is_lost(tmp_path: Path, files: dict[str, Any]) -> None:
+    write_tree(tmp_path / "out", _TABLE | files, described=False)
+    check_folders(Settings(tmp_path / "in", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("files", [{}, {"notes.txt": "mine"}, _described(DatasetType="derivative")])
+def test_a_folder_without_participants_is_taken(tmp_path: Path, files: dict[str, Any]) -> None:
+    write_tree(tmp_path / "out", files, described=False)
+    check_folders(Settings(tmp_path / "in", tmp_path / "out"))

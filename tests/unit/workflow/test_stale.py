@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import series_table
 from trees import Nifti, write_tree
 from trivial_steps import FAILING
 
 from bids_app.cli.main import run
+from bids_app.outputs.names import FOLDERS
 
 TESTS = Path(__file__).parents[2]
 WORDS = ("--nprocs", "1", "--brain-extraction", "template", "--steps", "mask", "deface", "lesion", "bias", "coregister")
@@ -46,6 +48,10 @@ def _done(root: Path, output: Path, *words: str) -> subprocess.CompletedProcess[
 
 def _of(output: Path, word: str) -> list[str]:
     return sorted(path.name for path in output.glob(f"sub-*/**/*{word}*"))
+
+
+def _series(output: Path) -> dict[str, dict[str, str]]:
+    return {row["series"]: row for row in series_table(output / "sub-01/sub-01_series.tsv")}
 
 
 def _tree(root: Path, *names: str) -> Path:
@@ -85,6 +91,72 @@ def test_what_cannot_be_read_now_keeps_what_was_made_of_it(tmp_path: Path) -> No
     assert _of(output, "T1w.nii.gz") == made
 
 
+def test_a_broken_image_is_told_wherever_a_failed_step_is(tmp_path: Path) -> None:
+    t2w = "sub-01/anat/sub-01_T2w.nii.gz"
+    root, output = _tree(tmp_path / "data", T1W, t2w, FLAIR), tmp_path / "out"
+    (root / t2w).write_bytes((root / t2w).read_bytes()[:-40])  # ends early
+    (root / FLAIR).write_bytes(b"")  # has no header
+    for _ in range(2):  # the second one has nothing to do
+        assert _run(root, output, "report") == 1
+        rows = _series(output)
+        assert rows["sub-01_T1w"]["status"] == "done"
+        for name in ("sub-01_T2w", "sub-01_FLAIR"):
+            assert rows[name]["status"] == "failed"
+            assert rows[name]["reason"].startswith("read: ")
+            assert f"read/{name}: " in (output / "logs/sub-01/errors.txt").read_text()
+            assert f'<li class="is-failed"><a href="#{name}">' in (output / "sub-01.html").read_text()
+    (root / t2w).unlink()
+    _run(root, output, "report")
+    assert "T2w" not in (output / "logs/sub-01/errors.txt").read_text()
+    (root / FLAIR).unlink()
+    assert _run(root, output, "report") == 0
+    assert not (output / "logs/sub-01/errors.txt").exists()
+    assert "Nothing failed" in (output / "sub-01.html").read_text()
+
+
+def test_a_broken_lesion_mask_is_told_of_the_series_that_it_was_drawn_on(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W, LESION), tmp_path / "out"
+    (root / LESION).write_bytes((root / LESION).read_bytes()[:-40])
+    assert _run(root, output, "report") == 1
+    row = _series(output)["sub-01_T1w"]
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("lesion: the lesion mask sub-01_label-lesion_mask.nii.gz cannot be")
+    assert "lesion/sub-01_T1w: " in (output / "logs/sub-01/errors.txt").read_text()
+    assert "Look at the lesion mask" in (output / "sub-01.html").read_text()
+    assert _of(output, "desc-preproc_T1w.nii.gz")
+
+
+def test_what_was_made_with_other_options_is_told_as_such(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W), tmp_path / "out"
+    steps = ("--steps", "mask", "deface", "bias", "atlas")
+    assert _run(root, output, *steps) == 0
+    rest = ("--steps", "resample", "--atlas-registration", "syn")
+    told = _done(root, output, *rest).stdout
+    assert "which was made with other options; give the same ones, for instance --atlas-registration, or add" in told
+    for path in output.rglob("*_xfm.*"):
+        path.unlink()
+    assert "which no run has made or which is damaged; add atlas to --steps" in _done(root, output, *rest).stdout
+
+
+def test_a_filter_does_not_take_what_is_finished_from_the_series_table(tmp_path: Path) -> None:
+    t2w = "sub-01/anat/sub-01_T2w.nii.gz"
+    root, output = _tree(tmp_path / "data", T1W, FLAIR), tmp_path / "out"
+    assert _run(root, output) == 0
+    before = _series(output)
+    _tree(root, t2w)
+    (tmp_path / "filter.json").write_text('{"t1w": {"run": 9}, "t2w": {"run": 9}}')
+    words = ("--bids-filter-file", str(tmp_path / "filter.json"))
+    for _ in range(2):
+        assert _run(root, output, *words) == 0
+        rows = _series(output)
+        assert rows["sub-01_T1w"] == before["sub-01_T1w"] | {"reference": "0"}
+        assert (rows["sub-01_FLAIR"]["status"], rows["sub-01_FLAIR"]["reference"]) == ("done", "1")
+        assert rows["sub-01_T2w"]["status"] == "rejected"
+    Nifti(shape=(20, 22, 21)).write(root / T1W)  # what was made of it does not stand any more
+    assert _run(root, output, *words) == 0
+    assert _series(output)["sub-01_T1w"]["status"] == "rejected"
+
+
 def test_a_run_that_ends_at_the_first_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
     names = [f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz" for n in range(1, 4)]
     root, output = _tree(tmp_path / "data", *names), tmp_path / "out"
@@ -122,6 +194,23 @@ def test_who_left_the_dataset_is_named_and_can_be_removed(tmp_path: Path) -> Non
     assert "Note: in the output" not in _told(root, output)
     assert (output / "participants.tsv").read_text() == "participant_id\tage\nsub-01\t30\n"
     assert run(["verify", str(output)], os.environ) == 0
+
+
+def test_images_that_moved_into_a_session_leave_what_was_made_without_one(tmp_path: Path) -> None:
+    root, output = _tree(tmp_path / "data", T1W), tmp_path / "out"
+    assert _run(root, output) == 0
+    (root / "sub-01/ses-1/anat").mkdir(parents=True)
+    (root / T1W).rename(root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    shutil.rmtree(root / "sub-01/anat")
+    assert "the dataset (any more): sub-01 (without a session);" in _told(root, output)
+    for name in FOLDERS:  # as docs/robustness.md has it
+        shutil.rmtree(output / "sub-01" / name, ignore_errors=True)
+    for path in (output / "sub-01").glob("sub-01_*"):
+        path.unlink()
+    (output / "logs/sub-01/manifest.json").unlink()
+    assert "Note: in the output" not in _told(root, output)
+    assert run(["verify", str(output)], os.environ) == 0
+    assert _of(output, "ses-1_desc-preproc_T1w.nii.gz")
 
 
 def test_a_lesion_masks_own_name_stays_where_it_is(tmp_path: Path) -> None:
