@@ -151,7 +151,8 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
                 continue
             space, variant = rest
             suffix = series.rpartition("_")[2]
-            if variant in ("masks", "segmentation", "preproc") or (variant == "brain" and suffix not in _WITH_UNIT):
+            comparable = step == "normalize" or variant == "lesion" or (variant == "brain" and suffix in _WITH_UNIT)
+            if not comparable:
                 continue
             if "_rec-computed_" in f"{series}_":
                 suffix = f"computed{suffix}"
