@@ -7,7 +7,7 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
-from bids_app.inputs.participants import table_rows
+from bids_app.group.people import public_cell
+from bids_app.inputs.participants import participant_rows
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
 from bids_app.settings import Settings
@@ -27,8 +28,11 @@ FOLDER = "group_maps"
 #: The column that every participant has: whether a lesion mask was given and is not empty (1), is empty (0), or none
 #: was given (n/a).
 LESION = "lesion"
+#: What a table has for a value that is not known.
+UNKNOWN = "n/a"
 _WITH_UNIT = ("ADC",)
 _CONDITION = re.compile(r"([^=<>!]+)=(.*)")
+_People = Mapping[str, Mapping[str, str | None]]
 
 
 class MapsError(Exception):
@@ -86,11 +90,16 @@ class Moments:
         return np.sqrt(np.where(self.count > 1, self.squares / np.maximum(self.count - 1, 1), 0.0))
 
 
-def write_maps(settings: Settings) -> list[str]:
+def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: None) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 
     For every atlas, image variant and suffix: mean, standard deviation and count of images; for lesion masks the share
     of participants that have a lesion at a voxel, and their count. A participant's sessions count as one image each.
+
+    Parameters
+    ----------
+    tell
+        Takes one sentence for the user about what is left out.
 
     Raises
     ------
@@ -103,12 +112,12 @@ def write_maps(settings: Settings) -> list[str]:
     table = participants(settings)
     chosen = _chosen(table, settings.maps_where)
     column = settings.maps_by
-    if column and not any(column in row for row in table.values()):
-        raise MapsError(_no_column(column, table))
+    if column:
+        chosen = _with_public(table, chosen, column, tell)
     groups: dict[tuple[str, tuple[str, str, str]], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
-            value = table[found.subject].get(column, "n/a") if column else ""
+            value = (table[found.subject].get(column.lower()) or UNKNOWN) if column else ""
             groups.setdefault((value, found.kind), []).append(found)
     written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
@@ -118,20 +127,27 @@ def write_maps(settings: Settings) -> list[str]:
     return written
 
 
-def participants(settings: Settings) -> dict[str, dict[str, str]]:
-    """The columns of participants.tsv (of the dataset, else of the output) of every participant in the output.
+def participants(settings: Settings) -> dict[str, dict[str, str | None]]:
+    """What participants.tsv (of the dataset, else of the output) says of every participant in the output.
 
-    `lesion` is added where the table has no such column.
+    Columns are in small letters. A cell that may not be passed on is None; an empty one, or an age that is none,
+    "n/a". `lesion` is added where the table has no such column.
     """
-    rows: dict[str, dict[str, str]] = {}
-    for path in (settings.output_dir / "participants.tsv", settings.bids_dir / "participants.tsv"):
-        for row in table_rows(path):
-            label = row.get("participant_id", "").removeprefix("sub-")
-            rows.setdefault(label, {}).update({key: value for key, value in row.items() if key != "participant_id"})
-    result = {}
+    rows: dict[str, dict[str, str | None]] = {}
+    for root in (settings.output_dir, settings.bids_dir):
+        for label, row in participant_rows(root).items():
+            told = {name: _cell(name, text) for name, text in row.items() if name != "participant_id"}
+            rows.setdefault(label, {}).update(told)
+    result: dict[str, dict[str, str | None]] = {}
     for subject, lesion in _with_lesion(settings.output_dir).items():
         result[subject] = {LESION: lesion, **rows.get(subject, {})}
     return result
+
+
+def _cell(column: str, text: str) -> str | None:
+    if text in ("", UNKNOWN):
+        return UNKNOWN
+    return public_cell(column, text) or (UNKNOWN if column == "age" else None)
 
 
 def images_in_atlases(output: Path) -> Iterator[Found]:
@@ -212,25 +228,39 @@ _MEANING = {
 }
 
 
-def _chosen(table: Mapping[str, Mapping[str, str]], conditions: Sequence[str]) -> frozenset[str]:
+def _chosen(table: _People, conditions: Sequence[str]) -> frozenset[str]:
     """The participants that answer all conditions (`group=control`; several values: `site=A,B`)."""
     result = set(table)
     for condition in conditions:
         found = _CONDITION.fullmatch(condition)
         if found is None:
             raise MapsError(f"--maps-where {condition}: write COLUMN=VALUE, such as group=control or {LESION}=0")
-        column, values = found[1].strip(), {value.strip() for value in found[2].split(",")}
-        if not any(column in row for row in table.values()):
-            raise MapsError(_no_column(column, table))
-        result &= {subject for subject, row in table.items() if row.get(column, "n/a") in values}
+        column = _known_column(found[1].strip(), table)
+        values = {_cell(column, value.strip()) for value in found[2].split(",")}
+        if None in values:  # else it would be in the names of files
+            raise MapsError(f"--maps-where {condition}: a value is more than a word or a number")
+        result &= {subject for subject, row in table.items() if row.get(column, UNKNOWN) in values}
     if not result:
         raise MapsError(f"no participant answers --maps-where {' '.join(conditions)}", NOTHING_MATCHES)
     return frozenset(result)
 
 
-def _no_column(column: str, table: Mapping[str, Mapping[str, str]]) -> str:
+def _with_public(table: _People, chosen: frozenset[str], column: str, tell: Callable[[str], object]) -> frozenset[str]:
+    """The chosen participants whose cell of a column may be written into names of files."""
+    name = _known_column(column, table)
+    hidden = {subject for subject in chosen if table[subject].get(name, UNKNOWN) is None}
+    if hidden:
+        who = "1 participant is" if len(hidden) == 1 else f"{len(hidden)} participants are"
+        tell(f"{who} in no map by {column}: what the column says of them is more than a word or a number")
+    return chosen - hidden
+
+
+def _known_column(column: str, table: _People) -> str:
+    """A column's name as the table has it."""
     known = sorted({name for row in table.values() for name in row})
-    return f"participants.tsv has no column {column}; it has {', '.join(known)}"
+    if column.lower() not in known:
+        raise MapsError(f"participants.tsv has no column {column}; it has {', '.join(known)}")
+    return column.lower()
 
 
 def _with_lesion(output: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ tens of megabytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,16 @@ from bids_app.group.columns import COLUMNS, Row
 from bids_app.group.datasets import Source
 from bids_app.group.errors import GroupError
 from bids_app.group.from_output import known_of, rows_of_output
+from bids_app.group.people import public_cell
 from bids_app.group.profile_cache import cached_rows
 from bids_app.inputs.dataset import Selection
 from bids_app.inputs.participants import table_rows
-from bids_app.outputs.anonymise import capped_age, safe_text
 from bids_app.outputs.writer import json_bytes, write_if_changed, write_pieces
 
 NAME = "group_profile"
 _SEX = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
 #: Texts that stand for nothing in tables.
 _NOTHING = frozenset({"", "n/a", "na", "nan", "none", "null", "unknown"})
-#: What a value of a column that the user names may look like: short words or a number (and no date, `safe_text`).
-_VALUE = re.compile(r"[\w .+<>=%/()-]{1,40}")
 
 
 class Profile:
@@ -197,10 +194,10 @@ def _people(source: Source) -> tuple[dict[str, dict[str, str]], list[str]]:
 def _person(row: Mapping[str, str], further: Sequence[str]) -> Row:
     """Age and sex, made anonymous, and the columns that were asked for; a value that could be more than a word or a
     number is left out."""
-    result: Row = {"age": capped_age(row.get("age", "")), "sex": _SEX.get(row.get("sex", "").strip().lower())}
+    result: Row = {"age": public_cell("age", row.get("age", "")), "sex": _SEX.get(row.get("sex", "").strip().lower())}
     for name in further:
-        text = " ".join(row.get(name, "").split())
-        if name not in COLUMNS and text.lower() not in _NOTHING and _VALUE.fullmatch(text) and safe_text(text) == text:
+        text = public_cell(name, row.get(name, ""))
+        if name not in COLUMNS and text is not None and text.lower() not in _NOTHING:
             result[name] = text
     return result
 

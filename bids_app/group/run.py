@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -52,7 +53,8 @@ def run_group(settings: Settings, console: Console) -> int:
     run_collection(settings, console)
     write_if_changed(output / "group.html", group_page(output, kept_ratings(output)))
     console.print(f"{len(lines) - 1} series of {tables} sessions: {output / 'group_series.tsv'}", soft_wrap=True)
-    for made in write_maps(settings):
+    tell = partial(console.print, soft_wrap=True, markup=False)
+    for made in write_maps(settings, lambda note: tell(f"Note: {note}")):
         console.print(f"Map: {output / made}", soft_wrap=True)
     console.print(f"To look at them, open {output / 'group.html'}", soft_wrap=True)
     return ALL_WELL

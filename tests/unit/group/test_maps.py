@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +86,6 @@ def test_frequency_is_the_truths(cohort: Any) -> None:
 
 
 def test_maps_by_a_column_and_of_chosen_participants(cohort: Any) -> None:
-    from dataclasses import replace
-
     settings, images, lesions = cohort
     write_maps(replace(settings, maps_by="site"))
     found = _load(settings, f"space-{SPACE}_site-B_desc-brainzscore_stat-mean_trace.nii.gz")
@@ -99,8 +99,6 @@ def test_maps_by_a_column_and_of_chosen_participants(cohort: Any) -> None:
 
 
 def test_what_no_table_has_is_told(cohort: Any) -> None:
-    from dataclasses import replace
-
     settings, *_ = cohort
     for changes, reason in (
         ({"maps_by": "age"}, "no column age; it has lesion, site"),
@@ -110,3 +108,45 @@ def test_what_no_table_has_is_told(cohort: Any) -> None:
         with pytest.raises(MapsError, match=reason):
             write_maps(replace(settings, **changes))
     assert write_maps(replace(settings, maps=False)) == []
+
+
+def _people(settings: Settings, column: str, *cells: str) -> None:
+    """Give the participants 00, 01, … these cells in the dataset's table."""
+    rows = [f"sub-{number:02}\t{cell}" for number, cell in enumerate(cells)]
+    (settings.bids_dir / "participants.tsv").write_text("\n".join([f"participant_id\t{column}", *rows]) + "\n")
+
+
+def _sidecars(settings: Settings, stat: str = "mean") -> dict[str, dict[str, Any]]:
+    """What is said of the maps of a kind, by their names."""
+    found = sorted((settings.output_dir / "group_maps").glob(f"*_stat-{stat}_*.json"))
+    return {path.name: json.loads(path.read_text()) for path in found}
+
+
+@pytest.mark.parametrize("column", ["age", "Age"])
+def test_high_ages_are_one_group(cohort: Any, column: str) -> None:
+    settings, *_ = cohort
+    _people(settings, column, "97", "91.5", "40", "40", "n/a", "old")
+    (settings.output_dir / "participants.tsv").write_text("participant_id\tage\nsub-00\t89+\n")
+    write_maps(replace(settings, maps_by=column))
+    said = {one["Value"]: one["Participants"] for one in _sidecars(settings).values()}
+    assert said == {"89+": 2, "40": 2, "n/a": 2}
+    everything = " ".join((*_sidecars(settings), json.dumps(_sidecars(settings))))
+    assert "97" not in everything
+    assert "91" not in everything
+    with pytest.raises(MapsError, match="no participant answers"):
+        write_maps(replace(settings, maps_where=("age=41",)))
+
+
+def test_cells_that_may_name_somebody_are_left_out_and_told(cohort: Any) -> None:
+    settings, *_ = cohort
+    _people(settings, "seen", "1987-06-05 Jane Doe", "early", "early", "late; 'Jane'", "", "n/a")
+    told: list[str] = []
+    write_maps(replace(settings, maps_by="seen"), told.append)
+    assert {one["Value"] for one in _sidecars(settings).values()} == {"early", "n/a"}
+    assert "Jane" not in " ".join((*_sidecars(settings), json.dumps(_sidecars(settings)), *told))
+    assert told == [
+        "2 participants are in no map by seen: what the column says of them is more than a word or a number"
+    ]
+    for condition in ("seen=1987-06-05 Jane Doe", "seen=early,1987-06-05"):
+        with pytest.raises(MapsError, match="more than a word or a number"):
+            write_maps(replace(settings, maps_where=(condition,)))
