@@ -82,6 +82,11 @@ def _later_sessions(account: Account, settings: Settings) -> list[str]:
     return [f"sub-{subject}_{name}" for name in sorted(found) if name in wanted and name > f"ses-{last or ''}"]
 
 
+def nothing_code(settings: Settings) -> int:
+    """The exit code where nothing is selected: all is well in one shard of several, whose others have the images."""
+    return ALL_WELL if settings.shard[1] > 1 else NOTHING_MATCHES
+
+
 def closing(account: Account, subjects: list[str], settings: Settings, console: Console) -> int:
     """The last words of a run that came to its end, and its exit code."""
 
@@ -89,11 +94,9 @@ def closing(account: Account, subjects: list[str], settings: Settings, console: 
         console.print(text, soft_wrap=True, markup=False)
 
     if account.series == 0 and not account.failures:
-        if settings.shard[1] > 1 and not subjects:
-            say("Nothing to process in this shard")
-            return ALL_WELL
-        say("Nothing to process: no structural series is selected; --dry-run lists what was found and why not")
-        return NOTHING_MATCHES
+        where = " in this shard" if settings.shard[1] > 1 else ""
+        say(f"Nothing to process{where}: no structural series is selected; --dry-run lists what was found and why not")
+        return nothing_code(settings)
     if account.stopped:
         say(not_done(account, subjects, settings))
     for label, (_, holder) in account.waiting.items():
