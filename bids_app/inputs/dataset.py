@@ -28,6 +28,8 @@ log = logging.getLogger("bids_app")
 
 #: Folders that look like a participant's and are not named like one.
 _LIKE_A_SUBJECT = re.compile(r"(?!sub-)(?i:sub(?:j|ject)?[-_ ]?\w*\d)")
+#: What BIDS takes for a label.
+_LABEL = re.compile(r"[A-Za-z0-9+]+")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def open_dataset(root: Path) -> Dataset:
 def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
     """The labels of the selected subjects (without `sub-`), sorted, by the names of the folders alone.
 
+    A label that BIDS does not allow is told and left out: what is made of it would be no BIDS either.
+
     Raises
     ------
     InputError
@@ -115,6 +119,9 @@ def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
                 f"no such participant in {dataset.root}: {', '.join(unknown)}; {_some(found)}", NOTHING_MATCHES
             )
         found = [label for label in found if label in labels]
+    for label in [label for label in found if not _LABEL.fullmatch(label)]:
+        found.remove(label)
+        log.warning("Warning: sub-%s is not looked at: a label is of letters and digits; rename it", printable(label))
     index, count = selection.shard
     if not 1 <= index <= count:
         raise InputError(f"--shard {index}/{count}: the first number runs from 1 to the second", USAGE)

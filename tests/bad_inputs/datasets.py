@@ -61,6 +61,7 @@ CASES = [
     Case("a file named like a participant", {"sub-01": "x"}, 16, "no sub- folder"),
     Case("participants without the prefix", {"Subject_01/anat/x.nii.gz": GOOD}, 16, "no sub- folder"),
     Case("one participant without the prefix", {**T1W, "sub02/anat/x.nii.gz": GOOD}, 0, "sub02 is not looked at"),
+    Case("one participant with another sign in the label", {**T1W, "sub-b_d/anat/sub-b_d_T1w.nii.gz": GOOD, "sub-/anat/x.nii.gz": GOOD}, 0, "sub-b_d is not looked at"),
     Case("no image at all", {"sub-01/anat": None, "sub-02": None}, 18, "no structural image"),
     Case("no structural image", {"sub-01/func/sub-01_task-rest_bold.nii.gz": GOOD}, 18, "no structural image"),
     Case("nothing that is accepted", {"sub-01/anat/sub-01_T1map.nii.gz": GOOD}, 18, "a quantitative map"),

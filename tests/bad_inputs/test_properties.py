@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import tempfile
 from collections.abc import Callable
@@ -147,7 +148,7 @@ def _any_dataset(files: dict[str, Any]) -> None:
             for path in root.rglob("*")
             if path.name.lower().endswith((".nii.gz", ".nii", ".mgz"))
             and "func" not in path.relative_to(root).parts[:3]
-            and path.relative_to(root).parts[0].startswith("sub-")
+            and re.fullmatch("sub-[A-Za-z0-9+]+", path.relative_to(root).parts[0])  # others are told as a whole
             and not any(part.startswith(".") for part in path.relative_to(root).parts)
         }
         assert images <= set(paths), "lost"

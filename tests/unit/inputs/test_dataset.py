@@ -282,7 +282,7 @@ TREES: dict[str, tuple[dict[str, Any], dict[str, tuple[list[str], dict[str, str]
     ),
     "a folder that is no label": (
         T1W | {"sub-02 (copy)/anat/sub-02_T1w.nii.gz": Nifti()},
-        {"sub-01": (["T1w"], {}, "T1w"), "sub-02 (copy)": ([], {"sub-02_T1w.nii.gz": "named for sub-02"}, None)},
+        {"sub-01": (["T1w"], {}, "T1w")},
     ),
     "empty folders": (
         T1W | {"sub-02/anat": None, "sub-03": None, "sub-04/ses-1": None},
