@@ -7,8 +7,10 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +113,19 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
     output = settings.output_dir
     table = participants(settings)
     chosen = _chosen(table, settings.maps_where)
-    column = settings.maps_by
+    column = _known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
         chosen = _with_public(table, chosen, column, tell)
     groups: dict[tuple[str, tuple[str, str, str]], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
-            value = (table[found.subject].get(column.lower()) or UNKNOWN) if column else ""
+            value = (table[found.subject].get(column) or UNKNOWN) if column else ""
             groups.setdefault((value, found.kind), []).append(found)
+    words = _group_words(table, column) if column else {"": ""}
     written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
-        written += _write(output, groups[value, kind], kind, column, value)
+        said = {"Column": column, "Value": value} if column else {}
+        written += _write(output, groups[value, kind], kind, words[value], said)
     if not written:
         raise MapsError("no participant that was asked for has an image in an atlas' space", NOTHING_MATCHES)
     return written
@@ -136,7 +140,9 @@ def participants(settings: Settings) -> dict[str, dict[str, str | None]]:
     rows: dict[str, dict[str, str | None]] = {}
     for root in (settings.output_dir, settings.bids_dir):
         for label, row in participant_rows(root).items():
-            told = {name: _cell(name, text) for name, text in row.items() if name != "participant_id"}
+            # The reader says an empty age of a table without ages: that is no column.
+            known = {name: text for name, text in row.items() if name != "participant_id" and (text or name != "age")}
+            told = {name: _cell(name, text) for name, text in known.items()}
             rows.setdefault(label, {}).update(told)
     result: dict[str, dict[str, str | None]] = {}
     for subject, lesion in _with_lesion(settings.output_dir).items():
@@ -193,13 +199,13 @@ def _add(moments: Moments, found: Found) -> None:
 
 
 def _write(
-    output: Path, images: Sequence[Found], kind: tuple[str, str, str], column: str | None, value: str
+    output: Path, images: Sequence[Found], kind: tuple[str, str, str], group: str, told: Mapping[str, Any]
 ) -> Iterator[str]:
+    """Write the maps of a group's images of a kind; the group is a part of their names, and is told beside them."""
     moments = Moments.on(nib.load(images[0].image))
     for found in images:
         _add(moments, found)
     space, variant, suffix = kind
-    group = f"_{_word(column)}-{_word(value)}" if column else ""
     label = f"space-{space}{group}_desc-{variant}"
     maps: Mapping[str, NDArray[Any]] = (
         {"frequency": moments.mean, "count": np.rint(moments.mean * moments.images)}
@@ -214,7 +220,7 @@ def _write(
             "Description": _MEANING[name],
             "Images": moments.images,
             "Participants": len({found.subject for found in images}),
-            **({"Column": column, "Value": value} if column else {}),
+            **told,
         }
         write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))
         yield path
@@ -247,8 +253,7 @@ def _chosen(table: _People, conditions: Sequence[str]) -> frozenset[str]:
 
 def _with_public(table: _People, chosen: frozenset[str], column: str, tell: Callable[[str], object]) -> frozenset[str]:
     """The chosen participants whose cell of a column may be written into names of files."""
-    name = _known_column(column, table)
-    hidden = {subject for subject in chosen if table[subject].get(name, UNKNOWN) is None}
+    hidden = {subject for subject in chosen if table[subject].get(column, UNKNOWN) is None}
     if hidden:
         who = "1 participant is" if len(hidden) == 1 else f"{len(hidden)} participants are"
         tell(f"{who} in no map by {column}: what the column says of them is more than a word or a number")
@@ -289,5 +294,28 @@ def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:
                     yield name, file.path
 
 
-def _word(text: str | None) -> str:
-    return re.sub("[^A-Za-z0-9]", "", text or "") or "none"
+def _group_words(table: _People, column: str) -> dict[str, str]:
+    """What stands in the name of a map for each value of a column, such as `_site-A`."""
+    of_column = _words({name for row in table.values() for name in row})[column]
+    # All values of the column and not the chosen ones alone: a value has one word whoever is chosen.
+    values = {row.get(column) or UNKNOWN for row in table.values()}
+    return {value: f"_{of_column}-{word}" for value, word in _words(values).items()}
+
+
+def _words(texts: Collection[str]) -> dict[str, str]:
+    """A word of letters and digits for each text; those of which it would be the same, or nothing, are numbered."""
+    plain = {text: _word(text) for text in sorted(texts)}
+    # Small and capital letters are one to some file systems.
+    shared = Counter(word.lower() for word in plain.values())
+    words = {text: word for text, word in plain.items() if word and shared[word.lower()] == 1}
+    taken = {word.lower() for word in words.values()}
+    for text, word in plain.items():
+        if text not in words:
+            numbered = (f"{word}value{number}" for number in count(1))
+            words[text] = next(name for name in numbered if name.lower() not in taken)
+            taken.add(words[text].lower())
+    return words
+
+
+def _word(text: str) -> str:
+    return re.sub("[^A-Za-z0-9]", "", text)

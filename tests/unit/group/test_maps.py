@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,32 @@ def test_cells_that_may_name_somebody_are_left_out_and_told(cohort: Any) -> None
     for condition in ("seen=1987-06-05 Jane Doe", "seen=early,1987-06-05"):
         with pytest.raises(MapsError, match="more than a word or a number"):
             write_maps(replace(settings, maps_where=(condition,)))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("IDH+", "IDH-", "IDH+", "IDH-", "n/a", "n/a"),
+        ("対照", "患者", "対照", "患者", "対照", "患者"),
+        ("1.5", "15", "1.5", "15", "15value1", "15value1"),
+        ("a", "A", "n/a", "NA", "none", "a"),
+    ],
+)
+def test_each_value_has_its_own_maps(cohort: Any, cells: tuple[str, ...]) -> None:
+    settings, images, _ = cohort
+    settings = replace(settings, maps_by="Group")
+    _people(settings, "Group", *cells)
+    made = write_maps(settings)
+    assert len({path.lower() for path in made}) == len(made)  # on file systems where a and A are one, too
+    of_images = {name: said for name, said in _sidecars(settings).items() if "_desc-brainzscore_" in name}
+    assert {said["Value"]: said["Participants"] for said in of_images.values()} == Counter(cells)
+    for name, said in of_images.items():
+        assert said["Column"] == "group"
+        assert re.fullmatch(f"space-{SPACE}_group-[A-Za-z0-9]+_desc-brainzscore_stat-mean_trace.json", name)
+        members = [image for image, cell in zip(images.values(), cells, strict=True) if cell == said["Value"]]
+        mean = np.ma.masked_equal(np.stack(members).astype(float), 0).mean(axis=0).filled(0)
+        np.testing.assert_allclose(_load(settings, name.replace(".json", ".nii.gz")), mean, rtol=1e-4, atol=1e-6)
+    assert write_maps(settings) == made
+    some = write_maps(replace(settings, maps_where=(f"group={cells[1]}",)))
+    words = {said["Value"]: name.split("_")[2] for name, said in of_images.items()}
+    assert {words[cells[1]]} == {part for path in some for part in path.split("_") if part.startswith("group-")}
