@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
 from bids_app.group.people import public_cell
 from bids_app.inputs.participants import participant_rows
+from bids_app.outputs.landmarks import contrast_label
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
+from bids_app.reports.contents import read_table
 from bids_app.settings import Settings
 from bids_app.steps.images import new_image
 
@@ -45,20 +47,39 @@ class MapsError(Exception):
         self.code = code
 
 
+class Kind(NamedTuple):
+    """What is averaged together.
+
+    Attributes
+    ----------
+    space
+        Atlas and resolution.
+    variant
+        "lesion" for a lesion mask.
+    suffix
+        Of the series.
+    contrast_agent
+        Whether one was given: with it, vessels and some lesions are bright.
+    """
+
+    space: str
+    variant: str
+    suffix: str
+    contrast_agent: bool
+
+
 @dataclass(frozen=True)
 class Found:
     """An image of a session in an atlas' space.
 
     Attributes
     ----------
-    kind
-        What is averaged together: space and resolution, variant ("lesion" for a lesion mask), suffix of the series.
     mask
         The brain mask of its session there, if there is one.
     """
 
     subject: str
-    kind: tuple[str, str, str]
+    kind: Kind
     image: Path
     mask: Path | None
 
@@ -95,8 +116,9 @@ class Moments:
 def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: None) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 
-    For every atlas, image variant and suffix: mean, standard deviation and count of images; for lesion masks the share
-    of participants that have a lesion at a voxel, and their count. A participant's sessions count as one image each.
+    For every atlas, image variant and contrast (with and without contrast agent apart): mean, standard deviation and
+    count of images; for lesion masks the share of participants that have a lesion at a voxel, and their count. A
+    participant's sessions count as one image each.
 
     Parameters
     ----------
@@ -116,7 +138,7 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
     column = _known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
         chosen = _with_public(table, chosen, column, tell)
-    groups: dict[tuple[str, tuple[str, str, str]], list[Found]] = {}
+    groups: dict[tuple[str, Kind], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
             value = (table[found.subject].get(column) or UNKNOWN) if column else ""
@@ -161,7 +183,8 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
 
     Images whose numbers have neither a unit nor a normalisation are left out: their mean says nothing.
     """
-    for subject, manifest in _manifests(output):
+    for folder, manifest in _manifests(output):
+        subject, enhanced = _subject(folder), _with_agent(output / folder)
         masks = {
             task.split("/")[2]: file
             for task, file in _files(manifest, "masks")
@@ -178,7 +201,7 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
                 continue
             if "_rec-computed_" in f"{series}_":
                 suffix = f"computed{suffix}"
-            kind = (space, variant, suffix)
+            kind = Kind(space, variant, suffix, enhanced.get(series, "_ce-" in series))
             mask = masks.get(space)
             yield Found(subject, kind, output / file, output / mask if mask else None)
 
@@ -186,38 +209,39 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
 def _add(moments: Moments, found: Found) -> None:
     image: Any = nib.load(found.image)
     if moments.count.shape != tuple(image.shape[:3]) or not np.allclose(moments.affine, image.affine, atol=1e-3):
-        raise MapsError(f"{found.image.name} is on another grid than the other images of {found.kind[0]}; run it again")
+        raise MapsError(
+            f"{found.image.name} is on another grid than the other images of {found.kind.space}; run it again"
+        )
     values = np.asarray(image.dataobj, dtype=np.float64)
-    if found.kind[1] == "lesion":
+    if found.kind.variant == "lesion":
         where = np.ones(values.shape, bool)
         values = (values > 0).astype(np.float64)
     else:
         where = values != 0  # neither outside of the field of view nor of a brain
-        if found.mask is not None and found.kind[1].startswith("brain"):
+        if found.mask is not None and found.kind.variant.startswith("brain"):
             where &= np.asanyarray(nib.load(found.mask).dataobj) > 0  # type: ignore[attr-defined]
     moments.add(values, where)
 
 
-def _write(
-    output: Path, images: Sequence[Found], kind: tuple[str, str, str], group: str, told: Mapping[str, Any]
-) -> Iterator[str]:
+def _write(output: Path, images: Sequence[Found], kind: Kind, group: str, told: Mapping[str, Any]) -> Iterator[str]:
     """Write the maps of a group's images of a kind; the group is a part of their names, and is told beside them."""
     moments = Moments.on(nib.load(images[0].image))
     for found in images:
         _add(moments, found)
-    space, variant, suffix = kind
-    label = f"space-{space}{group}_desc-{variant}"
+    agent = "_ce-agent" if kind.contrast_agent else ""
+    label = f"space-{kind.space}{agent}{group}_desc-{kind.variant}"
     maps: Mapping[str, NDArray[Any]] = (
         {"frequency": moments.mean, "count": np.rint(moments.mean * moments.images)}
-        if variant == "lesion"
+        if kind.variant == "lesion"
         else {"mean": moments.mean, "sd": moments.sd(), "count": moments.count}
     )
     for name, array in maps.items():
-        path = f"{FOLDER}/{label}_stat-{name}_{suffix}.nii.gz"
+        path = f"{FOLDER}/{label}_stat-{name}_{kind.suffix}.nii.gz"
         dtype = "int32" if name == "count" else "float32"
         write_bytes(output / path, image_bytes(new_image(array.astype(dtype), moments.affine), dtype))
         said = {
             "Description": _MEANING[name],
+            "Contrast": contrast_label(kind.suffix, kind.contrast_agent),
             "Images": moments.images,
             "Participants": len({found.subject for found in images}),
             **told,
@@ -271,7 +295,8 @@ def _known_column(column: str, table: _People) -> str:
 def _with_lesion(output: Path) -> dict[str, str]:
     """Whether each participant has a lesion: "1", "0" (an empty mask) or "n/a" (no mask)."""
     result: dict[str, str] = {}
-    for subject, manifest in _manifests(output):
+    for folder, manifest in _manifests(output):
+        subject = _subject(folder)
         volumes = [task.facts.get("lesion_ml") for name, task in manifest.tasks.items() if name.startswith("lesion/")]
         here = "n/a" if not volumes else "1" if any(volumes) else "0"
         before = result.get(subject, "n/a")
@@ -279,11 +304,22 @@ def _with_lesion(output: Path) -> dict[str, str]:
     return result
 
 
-def _manifests(output: Path) -> Iterator[tuple[str, Manifest]]:
+def _manifests(output: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Each session's folder below the output, and its manifest."""
     logs = output / "logs"
     found = [*logs.glob("sub-*/manifest.json"), *logs.glob("sub-*/ses-*/manifest.json")]
     for path in sorted(found, key=lambda one: one.parts):
-        yield path.relative_to(logs).parts[0].removeprefix("sub-"), read_manifest(path)
+        yield path.parent.relative_to(logs), read_manifest(path)
+
+
+def _subject(folder: Path) -> str:
+    return folder.parts[0].removeprefix("sub-")
+
+
+def _with_agent(folder: Path) -> dict[str, bool]:
+    """Whether a contrast agent was given for each series of a session, by its table."""
+    rows = (row for table in folder.glob("*_series.tsv") for row in read_table(table))
+    return {row["series"]: row.get("contrast_agent") == "1" for row in rows if "series" in row}
 
 
 def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:

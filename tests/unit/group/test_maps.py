@@ -181,3 +181,19 @@ def test_each_value_has_its_own_maps(cohort: Any, cells: tuple[str, ...]) -> Non
     some = write_maps(replace(settings, maps_where=(f"group={cells[1]}",)))
     words = {said["Value"]: name.split("_")[2] for name, said in of_images.items()}
     assert {words[cells[1]]} == {part for path in some for part in path.split("_") if part.startswith("group-")}
+
+
+def test_images_with_and_without_contrast_agent_are_apart(cohort: Any) -> None:
+    settings, *_ = cohort
+    output = settings.output_dir
+    for subject, name, value in (("00", "T1w", 1), ("01", "T1w", 3), ("02", "T1w", 100), ("03", "ce-gd_T1w", 200)):
+        array = np.full(SHAPE, value, np.float32)
+        _put(output, subject, f"normalize/sub-{{subject}}_{name}/{SPACE}/zscore", f"desc-zscore_{name}", array)
+    for subject, agent in (("00", 0), ("02", 1)):  # 02: the sidecar of the raw image says so, not its name
+        table = output / f"sub-{subject}" / f"sub-{subject}_series.tsv"
+        table.write_text(f"series\tcontrast_agent\nsub-{subject}_T1w\t{agent}\n")
+    write_maps(settings)
+    for agent, mean, contrast in (("", 2, "T1w"), ("_ce-agent", 150, "T1w with contrast agent")):
+        name = f"space-{SPACE}{agent}_desc-zscore_stat-mean_T1w"
+        assert np.all(_load(settings, f"{name}.nii.gz") == mean)
+        assert _sidecars(settings)[f"{name}.json"]["Contrast"] == contrast
