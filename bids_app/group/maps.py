@@ -6,6 +6,8 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -35,6 +37,8 @@ LESION = "lesion"
 #: What a table has for a value that is not known.
 UNKNOWN = "n/a"
 _WITH_UNIT = ("ADC",)
+#: The most characters of a name that tell of conditions, as names of files have an end.
+_LONGEST = 48
 _CONDITION = re.compile(r"([^=<>!]+)=(.*)")
 _People = Mapping[str, Mapping[str, str | None]]
 
@@ -66,6 +70,18 @@ class Kind(NamedTuple):
     variant: str
     suffix: str
     contrast_agent: bool
+
+
+class Condition(NamedTuple):
+    """That a column has one of several values, which may all be passed on."""
+
+    column: str
+    values: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As a user writes it."""
+        return f"{self.column}={','.join(self.values)}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,10 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
         return []
     output = settings.output_dir
     table = participants(settings)
-    chosen = _chosen(table, settings.maps_where)
+    conditions = _conditions(table, settings.maps_where)
+    chosen = _chosen(table, conditions)
+    if not chosen:
+        raise MapsError(f"no participant answers --maps-where {' '.join(settings.maps_where)}", NOTHING_MATCHES)
     column = _known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
         chosen = _with_public(table, chosen, column, tell)
@@ -146,8 +165,10 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
     words = _group_words(table, column) if column else {"": ""}
     written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
-        said = {"Column": column, "Value": value} if column else {}
-        written += _write(output, groups[value, kind], kind, words[value], said)
+        told: dict[str, Any] = {"Column": column, "Value": value} if column else {}
+        if conditions:
+            told["Where"] = [one.text for one in conditions]
+        written += _write(output, groups[value, kind], kind, _where_word(conditions) + words[value], told)
     if not written:
         raise MapsError("no participant that was asked for has an image in an atlas' space", NOTHING_MATCHES)
     return written
@@ -258,21 +279,43 @@ _MEANING = {
 }
 
 
-def _chosen(table: _People, conditions: Sequence[str]) -> frozenset[str]:
-    """The participants that answer all conditions (`group=control`; several values: `site=A,B`)."""
-    result = set(table)
-    for condition in conditions:
-        found = _CONDITION.fullmatch(condition)
+def _conditions(table: _People, written: Sequence[str]) -> list[Condition]:
+    """The conditions that were written, in one order (`group=control`; several values: `site=A,B`)."""
+    result = set()
+    for text in written:
+        found = _CONDITION.fullmatch(text)
         if found is None:
-            raise MapsError(f"--maps-where {condition}: write COLUMN=VALUE, such as group=control or {LESION}=0")
+            raise MapsError(f"--maps-where {text}: write COLUMN=VALUE, such as group=control or {LESION}=0")
         column = _known_column(found[1].strip(), table)
         values = {_cell(column, value.strip()) for value in found[2].split(",")}
-        if None in values:  # else it would be in the names of files
-            raise MapsError(f"--maps-where {condition}: a value is more than a word or a number")
-        result &= {subject for subject, row in table.items() if row.get(column, UNKNOWN) in values}
-    if not result:
-        raise MapsError(f"no participant answers --maps-where {' '.join(conditions)}", NOTHING_MATCHES)
-    return frozenset(result)
+        public = {value for value in values if value is not None}
+        if public != values:  # else it would be in the names of files
+            raise MapsError(f"--maps-where {text}: a value is more than a word or a number")
+        result.add(Condition(column, tuple(sorted(public))))
+    return sorted(result)
+
+
+def _chosen(table: _People, conditions: Sequence[Condition]) -> frozenset[str]:
+    """The participants that answer all conditions."""
+    return frozenset(
+        subject
+        for subject, row in table.items()
+        if all(row.get(condition.column, UNKNOWN) in condition.values for condition in conditions)
+    )
+
+
+def _where_word(conditions: Sequence[Condition]) -> str:
+    """What stands in the name of a map for its conditions, such as `_where-siteIsA`.
+
+    Where letters and digits alone would not tell the conditions from all others, a hash of them follows.
+    """
+    if not conditions:
+        return ""
+    word = "And".join(f"{_word(one.column)}Is{'Or'.join(map(_word, one.values))}" for one in conditions)
+    if [one.text for one in conditions] == [word.replace("Is", "=", 1)] and len(word) <= _LONGEST:
+        return f"_where-{word}"
+    told = json.dumps([one.text for one in conditions])
+    return f"_where-{word[:_LONGEST]}{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _with_public(table: _People, chosen: frozenset[str], column: str, tell: Callable[[str], object]) -> frozenset[str]:

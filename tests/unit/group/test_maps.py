@@ -94,7 +94,7 @@ def test_maps_by_a_column_and_of_chosen_participants(cohort: Any) -> None:
     both = np.ma.masked_equal(np.stack([images["04"], images["05"]]).astype(float), 0)
     np.testing.assert_allclose(found, both.mean(axis=0).filled(0), rtol=1e-5)
     write_maps(replace(settings, maps_where=("lesion=0",)))
-    found = _load(settings, f"space-{SPACE}_desc-brainzscore_stat-mean_trace.nii.gz")
+    found = _load(settings, f"space-{SPACE}_where-lesionIs0_desc-brainzscore_stat-mean_trace.nii.gz")
     assert [subject for subject, lesion in lesions.items() if not lesion.any()] == ["00"]
     np.testing.assert_allclose(found, images["00"], rtol=1e-5)
     assert participants(settings)["05"] == {"lesion": "n/a", "site": "B"}
@@ -197,3 +197,32 @@ def test_images_with_and_without_contrast_agent_are_apart(cohort: Any) -> None:
         name = f"space-{SPACE}{agent}_desc-zscore_stat-mean_T1w"
         assert np.all(_load(settings, f"{name}.nii.gz") == mean)
         assert _sidecars(settings)[f"{name}.json"]["Contrast"] == contrast
+
+
+def test_each_condition_has_its_own_maps(cohort: Any) -> None:
+    settings, *_ = cohort
+    _people(settings, "Site", "A", "A+", "A", "B", "AOrB", "97-98")
+    made = write_maps(settings)
+    everybody = {path: (settings.output_dir / path).read_bytes() for path in made}
+    conditions = (
+        ("site=A",), ("site=A+",), ("site=B,A",), ("site=AOrB",), ("lesion=0,1",), ("site=A", "lesion=0"),
+        ("site=A,B,AOrB,A+," + "B" * 40 + "," + "C" * 40,),
+    )  # fmt: skip
+    for condition in conditions:
+        mine = write_maps(replace(settings, maps_where=condition))
+        assert not set(mine) & set(made)
+        made += mine
+        for path in mine:
+            name = path.removeprefix("group_maps/")
+            assert re.match(rf"space-{SPACE}_where-[A-Za-z0-9]{{1,60}}_desc-", name)
+    assert all((settings.output_dir / path).read_bytes() == data for path, data in everybody.items())
+    told = [said.get("Where") for said in _sidecars(settings).values()]
+    assert sorted(told, key=str) == sorted(
+        [None, ["site=A"], ["site=A+"], ["site=A,B"], ["site=AOrB"], ["lesion=0,1"], ["lesion=0", "site=A"],
+         ["site=A,A+,AOrB,B," + "B" * 40 + "," + "C" * 40]], key=str,
+    )  # fmt: skip
+    assert write_maps(replace(settings, maps_where=("lesion=0", "SITE=A"))) == write_maps(
+        replace(settings, maps_where=("site=A", "site=A", "lesion=0"))
+    )
+    both = write_maps(replace(settings, maps_by="site", maps_where=("site=B",)))
+    assert all("_where-siteIsB_site-B_" in path for path in both)
