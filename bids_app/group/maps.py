@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
 from bids_app.group.people import public_cell
 from bids_app.inputs.participants import participant_rows
+from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.landmarks import contrast_label
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
-from bids_app.reports.contents import read_table
+from bids_app.reports.contents import UNREADABLE, read_table
 from bids_app.settings import Settings
 from bids_app.steps.images import new_image
 
@@ -168,9 +169,13 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
         told: dict[str, Any] = {"Column": column, "Value": value} if column else {}
         if conditions:
             told["Where"] = [one.text for one in conditions]
-        written += _write(output, groups[value, kind], kind, _where_word(conditions) + words[value], told)
+        moments, people = _moments(groups[value, kind], output, tell)
+        if moments is not None:
+            written += _write(output, moments, people, kind, _where_word(conditions) + words[value], told)
     if not written:
-        raise MapsError("no participant that was asked for has an image in an atlas' space", NOTHING_MATCHES)
+        raise MapsError(
+            "no participant that was asked for has an image in an atlas' space that can be read", NOTHING_MATCHES
+        )
     return written
 
 
@@ -227,7 +232,25 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
             yield Found(subject, kind, output / file, output / mask if mask else None)
 
 
+def _moments(images: Sequence[Found], output: Path, tell: Callable[[str], object]) -> tuple[Moments | None, int]:
+    """The moments of the images that can be read, None where none can, and how many participants they are of."""
+    moments: Moments | None = None
+    people = set()
+    for found in images:
+        try:
+            if moments is None:
+                moments = Moments.on(nib.load(found.image))
+            _add(moments, found)
+        except UNREADABLE as error:
+            name, reason = found.image.relative_to(output), safe_text(str(error), {output: "the output"})
+            tell(f"{name} is in no map, it or its brain mask cannot be read: {reason}")
+        else:
+            people.add(found.subject)
+    return (moments if people else None), len(people)
+
+
 def _add(moments: Moments, found: Found) -> None:
+    """Add an image; nothing is added where an error is raised."""
     image: Any = nib.load(found.image)
     if moments.count.shape != tuple(image.shape[:3]) or not np.allclose(moments.affine, image.affine, atol=1e-3):
         raise MapsError(
@@ -244,11 +267,10 @@ def _add(moments: Moments, found: Found) -> None:
     moments.add(values, where)
 
 
-def _write(output: Path, images: Sequence[Found], kind: Kind, group: str, told: Mapping[str, Any]) -> Iterator[str]:
+def _write(
+    output: Path, moments: Moments, people: int, kind: Kind, group: str, told: Mapping[str, Any]
+) -> Iterator[str]:
     """Write the maps of a group's images of a kind; the group is a part of their names, and is told beside them."""
-    moments = Moments.on(nib.load(images[0].image))
-    for found in images:
-        _add(moments, found)
     agent = "_ce-agent" if kind.contrast_agent else ""
     label = f"space-{kind.space}{agent}{group}_desc-{kind.variant}"
     maps: Mapping[str, NDArray[Any]] = (
@@ -264,7 +286,7 @@ def _write(output: Path, images: Sequence[Found], kind: Kind, group: str, told: 
             "Description": _MEANING[name],
             "Contrast": contrast_label(kind.suffix, kind.contrast_agent),
             "Images": moments.images,
-            "Participants": len({found.subject for found in images}),
+            "Participants": people,
             **told,
         }
         write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))

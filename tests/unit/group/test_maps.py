@@ -226,3 +226,26 @@ def test_each_condition_has_its_own_maps(cohort: Any) -> None:
     )
     both = write_maps(replace(settings, maps_by="site", maps_where=("site=B",)))
     assert all("_where-siteIsB_site-B_" in path for path in both)
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_told(cohort: Any) -> None:
+    settings, images, _ = cohort
+    of_images = sorted(settings.output_dir.glob("sub-*/dwi/*_desc-brainzscore_trace.nii.gz"))
+    of_images[0].unlink()
+    of_images[1].write_bytes(b"no image")
+    of_images[5].write_bytes(of_images[5].read_bytes()[:400])  # its header can be read
+    told: list[str] = []
+    write_maps(settings, told.append)
+    stack = np.ma.masked_equal(np.stack([images[f"{number:02}"] for number in (2, 3, 4)]).astype(float), 0)
+    name = f"space-{SPACE}_desc-brainzscore_stat-mean_trace"
+    np.testing.assert_allclose(_load(settings, f"{name}.nii.gz"), stack.mean(axis=0), rtol=1e-5, atol=1e-6)
+    said = _sidecars(settings)[f"{name}.json"]
+    assert (said["Images"], said["Participants"]) == (3, 3)
+    left_out = [f"{path.relative_to(settings.output_dir)} is in no map" for path in (*of_images[:2], of_images[5])]
+    assert [note.partition(",")[0] for note in told] == left_out
+    assert str(settings.output_dir) not in " ".join(told)
+    for path in settings.output_dir.glob("sub-*/dwi/*.nii.gz"):
+        path.unlink()
+    with pytest.raises(MapsError, match="that can be read") as raised:
+        write_maps(settings)
+    assert raised.value.code == 18
