@@ -130,6 +130,20 @@ class Moments:
         return np.sqrt(np.where(self.count > 1, self.squares / np.maximum(self.count - 1, 1), 0.0))
 
 
+def check_maps(settings: Settings) -> None:
+    """See that words about maps are not without the maps.
+
+    Raises
+    ------
+    MapsError
+        `--maps-by` or `--maps-where` without `--maps`.
+    """
+    words = [("--maps-by", settings.maps_by), ("--maps-where", settings.maps_where)]
+    given = [word for word, value in words if value]
+    if given and not settings.maps:
+        raise MapsError(f"{' and '.join(given)} without --maps: add --maps, else no map is made")
+
+
 def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: None) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 

@@ -98,6 +98,8 @@ def test_several_raw_datasets_are_compared_by_their_headers(tmp_path: Path) -> N
         (["--compare", "scanner"], 64, "no participants.tsv has the column scanner"),
         (["--balance", "color"], 64, "no participants.tsv has the column color"),
         (["--also", "nowhere"], 66, "no such folder"),
+        (["--maps-by", "site"], 64, "--maps-by without --maps"),
+        (["--maps-by", "site", "--maps-where", "site=A"], 64, "--maps-by and --maps-where without --maps"),
         (["--dataset-name", "a b"], 64, "cannot name a dataset"),
     ],
 )
