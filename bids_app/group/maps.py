@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
 from bids_app.group.people import public_cell
+from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.participants import participant_rows
 from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.landmarks import contrast_label
@@ -147,6 +148,9 @@ def check_maps(settings: Settings) -> None:
 def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: None) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 
+    Maps of an earlier call with the same column and conditions that are not made any more are removed; those of others
+    stay.
+
     For every atlas, image variant and contrast (with and without contrast agent apart): mean, standard deviation and
     count of images; for lesion masks the share of participants that have a lesion at a voxel, and their count. A
     participant's sessions count as one image each.
@@ -167,8 +171,7 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
     table = participants(settings)
     conditions = _conditions(table, settings.maps_where)
     chosen = _chosen(table, conditions)
-    if not chosen:
-        raise MapsError(f"no participant answers --maps-where {' '.join(settings.maps_where)}", NOTHING_MATCHES)
+    answering = bool(chosen)
     column = _known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
         chosen = _with_public(table, chosen, column, tell)
@@ -186,6 +189,9 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
         moments, people = _moments(groups[value, kind], output, tell)
         if moments is not None:
             written += _write(output, moments, people, kind, _where_word(conditions) + words[value], told)
+    _remove_earlier(output, written, column, conditions)
+    if not answering and conditions:
+        raise MapsError(f"no participant answers --maps-where {' '.join(settings.maps_where)}", NOTHING_MATCHES)
     if not written:
         raise MapsError(
             "no participant that was asked for has an image in an atlas' space that can be read", NOTHING_MATCHES
@@ -305,6 +311,24 @@ def _write(
         }
         write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))
         yield path
+
+
+def _remove_earlier(
+    output: Path, written: Collection[str], column: str | None, conditions: Sequence[Condition]
+) -> None:
+    """Remove the maps that an earlier call with this column and these conditions made and this one did not.
+
+    They are of participants that are no longer in the output, or no longer answer.
+    """
+    where = [one.text for one in conditions]
+    for path in (output / FOLDER).glob("*.json"):
+        image = path.with_suffix(".nii.gz")
+        said = read_json_object(path)[0]
+        # "Images": it tells of a map. Earlier versions had the column as it was typed.
+        mine = "Images" in said and str(said.get("Column", "")).lower() == (column or "")
+        if mine and said.get("Where", []) == where and f"{FOLDER}/{image.name}" not in written:
+            image.unlink(missing_ok=True)  # first: what is left by a killed run still tells what it is
+            path.unlink(missing_ok=True)
 
 
 _MEANING = {

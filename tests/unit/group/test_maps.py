@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -249,3 +251,35 @@ def test_an_image_that_cannot_be_read_is_left_out_and_told(cohort: Any) -> None:
     with pytest.raises(MapsError, match="that can be read") as raised:
         write_maps(settings)
     assert raised.value.code == 18
+
+
+def test_maps_of_participants_that_are_gone_do_not_stay(cohort: Any) -> None:
+    settings, *_ = cohort
+    output = settings.output_dir
+    by_site, of_b = replace(settings, maps_by="Site"), replace(settings, maps_where=("site=B",))
+    of_all = write_maps(settings)
+    others = [*of_all, *write_maps(of_b), *write_maps(replace(by_site, maps_where=("site=B",)))]
+    made = write_maps(by_site)
+    (output / "group_maps" / "notes.json").write_text('{"Column": "site"}')  # somebody's own
+    (output / "group_maps" / "damaged.json").write_text("{")
+    for subject in ("04", "05"):  # those of B are withdrawn
+        shutil.rmtree(output / "logs" / f"sub-{subject}")
+        shutil.rmtree(output / f"sub-{subject}")
+    gone = set(made) - set(write_maps(by_site))
+    assert len(gone) == 3
+    assert all("_site-B_" in path for path in gone)
+
+    def there() -> set[str]:
+        return {f"group_maps/{path.name}" for path in (output / "group_maps").iterdir()}
+
+    def with_json(paths: Collection[str]) -> set[str]:
+        return {*paths, *(path.replace(".nii.gz", ".json") for path in paths)}
+
+    strange = {"group_maps/notes.json", "group_maps/damaged.json"}
+    assert there() == with_json([*others, *(set(made) - gone)]) | strange
+    with pytest.raises(MapsError, match="no participant answers"):
+        write_maps(of_b)
+    assert not [path for path in there() if "_where-siteIsB_desc-" in path]
+    with pytest.raises(MapsError, match="no participant answers"):
+        write_maps(replace(by_site, maps_where=("site=B",)))
+    assert there() == with_json([*of_all, *(set(made) - gone)]) | strange
