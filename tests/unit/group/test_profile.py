@@ -171,3 +171,15 @@ def test_the_foreground_is_what_otsu_says() -> None:
     assert cells["intensity_p50"] == pytest.approx(np.median(head.astype(np.float32)), rel=1e-6)
     assert cells["intensity_sd"] == pytest.approx(head.std(), rel=1e-4)
     assert intensities(np.zeros(10)) == {}
+
+
+def test_columns_are_found_whatever_their_letters(tmp_path: Path) -> None:
+    table = "participant_id\tAge\tSEX\tSite\nsub-01\t36\tf\tA\n"
+    files = {"sub-01/anat/sub-01_T1w.nii.gz": Nifti(), "participants.tsv": table}
+    root = write_tree(tmp_path / "raw", {**files, "participants.json": {"Age": {"Units": "months"}}})
+    for asked in ("Site", "site"):
+        (row,) = _gather(root, tmp_path / "cache", asked).rows()
+        assert (row["age"], row["sex"], row[asked]) == ("3", "F", "A")
+    (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\tA\n")
+    with pytest.raises(GroupError, match=r"no participants.tsv has the column scanner; there are site$"):
+        _gather(root, tmp_path / "cache", "scanner")
