@@ -183,3 +183,10 @@ def test_columns_are_found_whatever_their_letters(tmp_path: Path) -> None:
     (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\tA\n")
     with pytest.raises(GroupError, match=r"no participants.tsv has the column scanner; there are site$"):
         _gather(root, tmp_path / "cache", "scanner")
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
+    first, second = raw_dataset(tmp_path / "raw"), raw_dataset(tmp_path / "x=1")
+    also = (str(second), f"named={second}", f"other={first}")
+    found = sources(Settings(first, tmp_path / "out", also=also))
+    assert [(one.label, one.raw) for one in found[1:]] == [("dataset-2", second), ("named", second), ("other", first)]
