@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,13 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
     also = (str(second), f"named={second}", f"other={first}")
     found = sources(Settings(first, tmp_path / "out", also=also))
     assert [(one.label, one.raw) for one in found[1:]] == [("dataset-2", second), ("named", second), ("other", first)]
+
+
+def test_another_dataset_of_the_same_names_sizes_and_times_is_walked(tmp_path: Path) -> None:
+    for folder, echo in (("one", 0.009), ("two", 0.007)):
+        files = {"sub-01/anat/sub-01_T1w.nii.gz": Nifti(), "sub-01/anat/sub-01_T1w.json": {"EchoTime": echo}}
+        root = write_tree(tmp_path / folder, files)
+        for path in root.rglob("*"):
+            os.utime(path, (0, 0))
+        (row,) = _gather(root, tmp_path / "cache").rows()
+        assert row["te_ms"] == pytest.approx(echo * 1000)
