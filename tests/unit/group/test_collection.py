@@ -161,3 +161,17 @@ def test_hostile_text_stays_text() -> None:
     assert HOSTILE not in page
     assert "<script>" not in page.replace("<script></script>", "")
     assert json.dumps(HOSTILE) not in page
+
+
+def test_a_profile_alone_has_no_tables_of_an_earlier_run(tmp_path: Path) -> None:
+    raw, output = two_scanners(tmp_path, count=3), tmp_path / "out"
+    _run(Settings(raw, output, compare="scanner"))
+    assert (output / "group_shift.tsv").is_file()
+    (output / "group_volumes.tsv").write_text("of an earlier run")
+    (output / "group_regions.tsv").write_text("of an earlier run")
+    _run(Settings(raw, output, profile_only=True))
+    page = (output / "group_collection.html").read_text()
+    for table in ("change", "shift", "embedding", "volumes", "regions"):
+        assert not (output / f"group_{table}.tsv").exists()
+        assert f"group_{table}.tsv" not in page
+    assert (output / "group_series.tsv").is_file()  # the participants', not the collection's
