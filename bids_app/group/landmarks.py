@@ -56,7 +56,8 @@ def learn(sources: Iterable[Source], cache: Path) -> Learnt:
                     try:
                         kept[key] = known[key] if key in known else _of(source.output, image, mask)
                     except (images.ImageError, *UNREADABLE) as error:
-                        failures[series.name] = safe_text(str(error))  # on a page, which others may get
+                        # It is told on a page, which others may get.
+                        failures[series.name] = safe_text(str(error), {source.output: "the output"})
                         continue
                     contrast = contrast_of(series)
                     found.setdefault(contrast, []).append(kept[key])

@@ -198,7 +198,9 @@ class Extractor:
             try:
                 plane, inside = load_slice(one)
             except ImageError as error:
-                self.failures[one.image.name] = safe_text(str(error))  # it is told on a page, which others may get
+                # It is told on a page, which others may get.
+                folders = {path.parent: "the output" for path in (one.image, one.mask) if path is not None}
+                self.failures[one.image.name] = safe_text(str(error), folders)
                 return None
             plane = np.where(inside, (plane - scale[0]) / (scale[1] - scale[0]), 0).astype(np.float32)
             if self._network is None:
