@@ -66,12 +66,12 @@ def add_group_options(group: argparse._ArgumentGroup) -> None:
         "a lesion is where",
     )
     group.add_argument(
-        "--maps-by", "--maps_by", metavar="COLUMN", help="maps for each value of a column of participants.tsv"
+        "--maps-by", "--maps_by", metavar="COLUMN", help="with --maps: for each value of a column of participants.tsv"
     )
     group.add_argument(
         "--maps-where",
         "--maps_where",
         nargs="+",
         metavar="COLUMN=VALUE",
-        help="maps of these participants only, such as group=control, or lesion=0: an empty lesion mask",
+        help="with --maps: of these participants only, such as group=control, or lesion=0: an empty lesion mask",
     )

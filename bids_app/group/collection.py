@@ -51,6 +51,8 @@ MEANINGS = {
     "group_nyul.json": "landmarks for --normalize nyul --nyul-landmarks",
     "group_cards.yaml": "a card of each dataset",
 }
+#: The tables that there are of processed participants only.
+OF_PROCESSED = ("group_change.tsv", "group_shift.tsv", "group_embedding.tsv", "group_volumes.tsv", "group_regions.tsv")
 
 
 @dataclass
@@ -109,7 +111,10 @@ def run_collection(settings: Settings, console: Console) -> None:
         console.print(f"Note: {said}", soft_wrap=True, markup=False)
     change = Change((), ()) if settings.profile_only else collect(found)
     page = _summaries(account, change.orientations) | _changes(account, change)
-    if not settings.profile_only:
+    if settings.profile_only:
+        for name in OF_PROCESSED:  # an earlier run's: the page would list them as its own
+            account.write(name, (), ())
+    else:
         page |= _shift(account)
         account.write("group_volumes.tsv", VOLUME_COLUMNS, corrected_volumes(found))
         account.write("group_regions.tsv", REGION_COLUMNS, regions_of(found))

@@ -17,6 +17,7 @@ import nibabel as nib
 
 from bids_app.group.datasets import Source
 from bids_app.group.from_output import contrast_of
+from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.landmarks import Standard
 from bids_app.outputs.writer import json_bytes, write_if_changed
 from bids_app.reports.contents import UNREADABLE, SeriesContent, read_participant, subjects_of
@@ -55,7 +56,8 @@ def learn(sources: Iterable[Source], cache: Path) -> Learnt:
                     try:
                         kept[key] = known[key] if key in known else _of(source.output, image, mask)
                     except (images.ImageError, *UNREADABLE) as error:
-                        failures[series.name] = str(error)
+                        # It is told on a page, which others may get.
+                        failures[series.name] = safe_text(str(error), {source.output: "the output"})
                         continue
                     contrast = contrast_of(series)
                     found.setdefault(contrast, []).append(kept[key])

@@ -6,11 +6,15 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -18,9 +22,13 @@ from numpy.typing import NDArray
 
 from bids_app.exit_codes import NOTHING_MATCHES, USAGE
 from bids_app.group.people import public_cell
+from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.participants import participant_rows
+from bids_app.outputs.anonymise import safe_text
+from bids_app.outputs.landmarks import contrast_label
 from bids_app.outputs.manifest import Manifest, read_manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
+from bids_app.reports.contents import UNREADABLE, read_table
 from bids_app.settings import Settings
 from bids_app.steps.images import new_image
 
@@ -31,6 +39,8 @@ LESION = "lesion"
 #: What a table has for a value that is not known.
 UNKNOWN = "n/a"
 _WITH_UNIT = ("ADC",)
+#: The most characters of a name that tell of conditions, as names of files have an end.
+_LONGEST = 48
 _CONDITION = re.compile(r"([^=<>!]+)=(.*)")
 _People = Mapping[str, Mapping[str, str | None]]
 
@@ -43,20 +53,51 @@ class MapsError(Exception):
         self.code = code
 
 
+class Kind(NamedTuple):
+    """What is averaged together.
+
+    Attributes
+    ----------
+    space
+        Atlas and resolution.
+    variant
+        "lesion" for a lesion mask.
+    suffix
+        Of the series.
+    contrast_agent
+        Whether one was given: with it, vessels and some lesions are bright.
+    """
+
+    space: str
+    variant: str
+    suffix: str
+    contrast_agent: bool
+
+
+class Condition(NamedTuple):
+    """That a column has one of several values, which may all be passed on."""
+
+    column: str
+    values: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As a user writes it."""
+        return f"{self.column}={','.join(self.values)}"
+
+
 @dataclass(frozen=True)
 class Found:
     """An image of a session in an atlas' space.
 
     Attributes
     ----------
-    kind
-        What is averaged together: space and resolution, variant ("lesion" for a lesion mask), suffix of the series.
     mask
         The brain mask of its session there, if there is one.
     """
 
     subject: str
-    kind: tuple[str, str, str]
+    kind: Kind
     image: Path
     mask: Path | None
 
@@ -90,11 +131,29 @@ class Moments:
         return np.sqrt(np.where(self.count > 1, self.squares / np.maximum(self.count - 1, 1), 0.0))
 
 
+def check_maps(settings: Settings) -> None:
+    """See that words about maps are not without the maps.
+
+    Raises
+    ------
+    MapsError
+        `--maps-by` or `--maps-where` without `--maps`.
+    """
+    words = [("--maps-by", settings.maps_by), ("--maps-where", settings.maps_where)]
+    given = [word for word, value in words if value]
+    if given and not settings.maps:
+        raise MapsError(f"{' and '.join(given)} without --maps: add --maps, else no map is made")
+
+
 def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: None) -> list[str]:
     """Write the maps that were asked for into `group_maps`; their paths below the output.
 
-    For every atlas, image variant and suffix: mean, standard deviation and count of images; for lesion masks the share
-    of participants that have a lesion at a voxel, and their count. A participant's sessions count as one image each.
+    Maps of an earlier call with the same column and conditions that are not made any more are removed; those of others
+    stay.
+
+    For every atlas, image variant and contrast (with and without contrast agent apart): mean, standard deviation and
+    count of images; for lesion masks the share of participants that have a lesion at a voxel, and their count. A
+    participant's sessions count as one image each.
 
     Parameters
     ----------
@@ -110,20 +169,33 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
         return []
     output = settings.output_dir
     table = participants(settings)
-    chosen = _chosen(table, settings.maps_where)
-    column = settings.maps_by
+    conditions = _conditions(table, settings.maps_where)
+    chosen = _chosen(table, conditions)
+    answering = bool(chosen)
+    column = _known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
         chosen = _with_public(table, chosen, column, tell)
-    groups: dict[tuple[str, tuple[str, str, str]], list[Found]] = {}
+    groups: dict[tuple[str, Kind], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
-            value = (table[found.subject].get(column.lower()) or UNKNOWN) if column else ""
+            value = (table[found.subject].get(column) or UNKNOWN) if column else ""
             groups.setdefault((value, found.kind), []).append(found)
+    words = _group_words(table, column) if column else {"": ""}
     written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
-        written += _write(output, groups[value, kind], kind, column, value)
+        told: dict[str, Any] = {"Column": column, "Value": value} if column else {}
+        if conditions:
+            told["Where"] = [one.text for one in conditions]
+        moments, people = _moments(groups[value, kind], output, tell)
+        if moments is not None:
+            written += _write(output, moments, people, kind, _where_word(conditions) + words[value], told)
+    _remove_earlier(output, written, column, conditions)
+    if not answering and conditions:
+        raise MapsError(f"no participant answers --maps-where {' '.join(settings.maps_where)}", NOTHING_MATCHES)
     if not written:
-        raise MapsError("no participant that was asked for has an image in an atlas' space", NOTHING_MATCHES)
+        raise MapsError(
+            "no participant that was asked for has an image in an atlas' space that can be read", NOTHING_MATCHES
+        )
     return written
 
 
@@ -136,7 +208,9 @@ def participants(settings: Settings) -> dict[str, dict[str, str | None]]:
     rows: dict[str, dict[str, str | None]] = {}
     for root in (settings.output_dir, settings.bids_dir):
         for label, row in participant_rows(root).items():
-            told = {name: _cell(name, text) for name, text in row.items() if name != "participant_id"}
+            # The reader says an empty age of a table without ages: that is no column.
+            known = {name: text for name, text in row.items() if name != "participant_id" and (text or name != "age")}
+            told = {name: _cell(name, text) for name, text in known.items()}
             rows.setdefault(label, {}).update(told)
     result: dict[str, dict[str, str | None]] = {}
     for subject, lesion in _with_lesion(settings.output_dir).items():
@@ -155,7 +229,8 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
 
     Images whose numbers have neither a unit nor a normalisation are left out: their mean says nothing.
     """
-    for subject, manifest in _manifests(output):
+    for folder, manifest in _manifests(output):
+        subject, enhanced = _subject(folder), _with_agent(output / folder)
         masks = {
             task.split("/")[2]: file
             for task, file in _files(manifest, "masks")
@@ -172,52 +247,88 @@ def images_in_atlases(output: Path) -> Iterator[Found]:
                 continue
             if "_rec-computed_" in f"{series}_":
                 suffix = f"computed{suffix}"
-            kind = (space, variant, suffix)
+            kind = Kind(space, variant, suffix, enhanced.get(series, "_ce-" in series))
             mask = masks.get(space)
             yield Found(subject, kind, output / file, output / mask if mask else None)
 
 
+def _moments(images: Sequence[Found], output: Path, tell: Callable[[str], object]) -> tuple[Moments | None, int]:
+    """The moments of the images that can be read, None where none can, and how many participants they are of."""
+    moments: Moments | None = None
+    people = set()
+    for found in images:
+        try:
+            if moments is None:
+                moments = Moments.on(nib.load(found.image))
+            _add(moments, found)
+        except UNREADABLE as error:
+            name, reason = found.image.relative_to(output), safe_text(str(error), {output: "the output"})
+            tell(f"{name} is in no map, it or its brain mask cannot be read: {reason}")
+        else:
+            people.add(found.subject)
+    return (moments if people else None), len(people)
+
+
 def _add(moments: Moments, found: Found) -> None:
+    """Add an image; nothing is added where an error is raised."""
     image: Any = nib.load(found.image)
     if moments.count.shape != tuple(image.shape[:3]) or not np.allclose(moments.affine, image.affine, atol=1e-3):
-        raise MapsError(f"{found.image.name} is on another grid than the other images of {found.kind[0]}; run it again")
+        raise MapsError(
+            f"{found.image.name} is on another grid than the other images of {found.kind.space}; run it again"
+        )
     values = np.asarray(image.dataobj, dtype=np.float64)
-    if found.kind[1] == "lesion":
+    if found.kind.variant == "lesion":
         where = np.ones(values.shape, bool)
         values = (values > 0).astype(np.float64)
     else:
         where = values != 0  # neither outside of the field of view nor of a brain
-        if found.mask is not None and found.kind[1].startswith("brain"):
+        if found.mask is not None and found.kind.variant.startswith("brain"):
             where &= np.asanyarray(nib.load(found.mask).dataobj) > 0  # type: ignore[attr-defined]
     moments.add(values, where)
 
 
 def _write(
-    output: Path, images: Sequence[Found], kind: tuple[str, str, str], column: str | None, value: str
+    output: Path, moments: Moments, people: int, kind: Kind, group: str, told: Mapping[str, Any]
 ) -> Iterator[str]:
-    moments = Moments.on(nib.load(images[0].image))
-    for found in images:
-        _add(moments, found)
-    space, variant, suffix = kind
-    group = f"_{_word(column)}-{_word(value)}" if column else ""
-    label = f"space-{space}{group}_desc-{variant}"
+    """Write the maps of a group's images of a kind; the group is a part of their names, and is told beside them."""
+    agent = "_ce-agent" if kind.contrast_agent else ""
+    label = f"space-{kind.space}{agent}{group}_desc-{kind.variant}"
     maps: Mapping[str, NDArray[Any]] = (
         {"frequency": moments.mean, "count": np.rint(moments.mean * moments.images)}
-        if variant == "lesion"
+        if kind.variant == "lesion"
         else {"mean": moments.mean, "sd": moments.sd(), "count": moments.count}
     )
     for name, array in maps.items():
-        path = f"{FOLDER}/{label}_stat-{name}_{suffix}.nii.gz"
+        path = f"{FOLDER}/{label}_stat-{name}_{kind.suffix}.nii.gz"
         dtype = "int32" if name == "count" else "float32"
         write_bytes(output / path, image_bytes(new_image(array.astype(dtype), moments.affine), dtype))
         said = {
             "Description": _MEANING[name],
+            "Contrast": contrast_label(kind.suffix, kind.contrast_agent),
             "Images": moments.images,
-            "Participants": len({found.subject for found in images}),
-            **({"Column": column, "Value": value} if column else {}),
+            "Participants": people,
+            **told,
         }
         write_if_changed(output / path.replace(".nii.gz", ".json"), json_bytes(said))
         yield path
+
+
+def _remove_earlier(
+    output: Path, written: Collection[str], column: str | None, conditions: Sequence[Condition]
+) -> None:
+    """Remove the maps that an earlier call with this column and these conditions made and this one did not.
+
+    They are of participants that are no longer in the output, or no longer answer.
+    """
+    where = [one.text for one in conditions]
+    for path in (output / FOLDER).glob("*.json"):
+        image = path.with_suffix(".nii.gz")
+        said = read_json_object(path)[0]
+        # "Images": it tells of a map. Earlier versions had the column as it was typed.
+        mine = "Images" in said and str(said.get("Column", "")).lower() == (column or "")
+        if mine and said.get("Where", []) == where and f"{FOLDER}/{image.name}" not in written:
+            image.unlink(missing_ok=True)  # first: what is left by a killed run still tells what it is
+            path.unlink(missing_ok=True)
 
 
 _MEANING = {
@@ -228,27 +339,48 @@ _MEANING = {
 }
 
 
-def _chosen(table: _People, conditions: Sequence[str]) -> frozenset[str]:
-    """The participants that answer all conditions (`group=control`; several values: `site=A,B`)."""
-    result = set(table)
-    for condition in conditions:
-        found = _CONDITION.fullmatch(condition)
+def _conditions(table: _People, written: Sequence[str]) -> list[Condition]:
+    """The conditions that were written, in one order (`group=control`; several values: `site=A,B`)."""
+    result = set()
+    for text in written:
+        found = _CONDITION.fullmatch(text)
         if found is None:
-            raise MapsError(f"--maps-where {condition}: write COLUMN=VALUE, such as group=control or {LESION}=0")
+            raise MapsError(f"--maps-where {text}: write COLUMN=VALUE, such as group=control or {LESION}=0")
         column = _known_column(found[1].strip(), table)
         values = {_cell(column, value.strip()) for value in found[2].split(",")}
-        if None in values:  # else it would be in the names of files
-            raise MapsError(f"--maps-where {condition}: a value is more than a word or a number")
-        result &= {subject for subject, row in table.items() if row.get(column, UNKNOWN) in values}
-    if not result:
-        raise MapsError(f"no participant answers --maps-where {' '.join(conditions)}", NOTHING_MATCHES)
-    return frozenset(result)
+        public = {value for value in values if value is not None}
+        if public != values:  # else it would be in the names of files
+            raise MapsError(f"--maps-where {text}: a value is more than a word or a number")
+        result.add(Condition(column, tuple(sorted(public))))
+    return sorted(result)
+
+
+def _chosen(table: _People, conditions: Sequence[Condition]) -> frozenset[str]:
+    """The participants that answer all conditions."""
+    return frozenset(
+        subject
+        for subject, row in table.items()
+        if all(row.get(condition.column, UNKNOWN) in condition.values for condition in conditions)
+    )
+
+
+def _where_word(conditions: Sequence[Condition]) -> str:
+    """What stands in the name of a map for its conditions, such as `_where-siteIsA`.
+
+    Where letters and digits alone would not tell the conditions from all others, a hash of them follows.
+    """
+    if not conditions:
+        return ""
+    word = "And".join(f"{_word(one.column)}Is{'Or'.join(map(_word, one.values))}" for one in conditions)
+    if [one.text for one in conditions] == [word.replace("Is", "=", 1)] and len(word) <= _LONGEST:
+        return f"_where-{word}"
+    told = json.dumps([one.text for one in conditions])
+    return f"_where-{word[:_LONGEST]}{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _with_public(table: _People, chosen: frozenset[str], column: str, tell: Callable[[str], object]) -> frozenset[str]:
     """The chosen participants whose cell of a column may be written into names of files."""
-    name = _known_column(column, table)
-    hidden = {subject for subject in chosen if table[subject].get(name, UNKNOWN) is None}
+    hidden = {subject for subject in chosen if table[subject].get(column, UNKNOWN) is None}
     if hidden:
         who = "1 participant is" if len(hidden) == 1 else f"{len(hidden)} participants are"
         tell(f"{who} in no map by {column}: what the column says of them is more than a word or a number")
@@ -266,7 +398,8 @@ def _known_column(column: str, table: _People) -> str:
 def _with_lesion(output: Path) -> dict[str, str]:
     """Whether each participant has a lesion: "1", "0" (an empty mask) or "n/a" (no mask)."""
     result: dict[str, str] = {}
-    for subject, manifest in _manifests(output):
+    for folder, manifest in _manifests(output):
+        subject = _subject(folder)
         volumes = [task.facts.get("lesion_ml") for name, task in manifest.tasks.items() if name.startswith("lesion/")]
         here = "n/a" if not volumes else "1" if any(volumes) else "0"
         before = result.get(subject, "n/a")
@@ -274,11 +407,22 @@ def _with_lesion(output: Path) -> dict[str, str]:
     return result
 
 
-def _manifests(output: Path) -> Iterator[tuple[str, Manifest]]:
+def _manifests(output: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Each session's folder below the output, and its manifest."""
     logs = output / "logs"
     found = [*logs.glob("sub-*/manifest.json"), *logs.glob("sub-*/ses-*/manifest.json")]
     for path in sorted(found, key=lambda one: one.parts):
-        yield path.relative_to(logs).parts[0].removeprefix("sub-"), read_manifest(path)
+        yield path.parent.relative_to(logs), read_manifest(path)
+
+
+def _subject(folder: Path) -> str:
+    return folder.parts[0].removeprefix("sub-")
+
+
+def _with_agent(folder: Path) -> dict[str, bool]:
+    """Whether a contrast agent was given for each series of a session, by its table."""
+    rows = (row for table in folder.glob("*_series.tsv") for row in read_table(table))
+    return {row["series"]: row.get("contrast_agent") == "1" for row in rows if "series" in row}
 
 
 def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:
@@ -289,5 +433,28 @@ def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:
                     yield name, file.path
 
 
-def _word(text: str | None) -> str:
-    return re.sub("[^A-Za-z0-9]", "", text or "") or "none"
+def _group_words(table: _People, column: str) -> dict[str, str]:
+    """What stands in the name of a map for each value of a column, such as `_site-A`."""
+    of_column = _words({name for row in table.values() for name in row})[column]
+    # All values of the column and not the chosen ones alone: a value has one word whoever is chosen.
+    values = {row.get(column) or UNKNOWN for row in table.values()}
+    return {value: f"_{of_column}-{word}" for value, word in _words(values).items()}
+
+
+def _words(texts: Collection[str]) -> dict[str, str]:
+    """A word of letters and digits for each text; those of which it would be the same, or nothing, are numbered."""
+    plain = {text: _word(text) for text in sorted(texts)}
+    # Small and capital letters are one to some file systems.
+    shared = Counter(word.lower() for word in plain.values())
+    words = {text: word for text, word in plain.items() if word and shared[word.lower()] == 1}
+    taken = {word.lower() for word in words.values()}
+    for text, word in plain.items():
+        if text not in words:
+            numbered = (f"{word}value{number}" for number in count(1))
+            words[text] = next(name for name in numbered if name.lower() not in taken)
+            taken.add(words[text].lower())
+    return words
+
+
+def _word(text: str) -> str:
+    return re.sub("[^A-Za-z0-9]", "", text)

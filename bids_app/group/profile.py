@@ -17,7 +17,7 @@ from bids_app.group.from_output import known_of, rows_of_output
 from bids_app.group.people import public_cell
 from bids_app.group.profile_cache import cached_rows
 from bids_app.inputs.dataset import Selection
-from bids_app.inputs.participants import table_rows
+from bids_app.inputs.participants import participant_rows
 from bids_app.outputs.writer import json_bytes, write_if_changed, write_pieces
 
 NAME = "group_profile"
@@ -101,7 +101,7 @@ def gather(
     known = {name for of_source, _ in people.values() for row in of_source.values() for name in row}
     headers = {name for _, names in people.values() for name in names}
     for name in further:
-        if name not in headers | known | set(COLUMNS):
+        if name.lower() not in headers | known | set(COLUMNS):
             raise GroupError(f"no participants.tsv has the column {name}; there are {', '.join(sorted(headers))}")
     profile = Profile(further)
     for source in sources:
@@ -181,14 +181,14 @@ def _of_one_type(values: list[Any]) -> list[Any]:
 
 
 def _people(source: Source) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The rows of a dataset's participants.tsv by participant, and its columns."""
+    """The rows of a dataset's participants.tsv by participant, and its columns, in small letters."""
     root = source.raw or source.output
     assert root is not None
-    rows = table_rows(root / "participants.tsv")
-    result: dict[str, dict[str, str]] = {}
-    for row in rows:
-        result.setdefault("sub-" + row.get("participant_id", "").removeprefix("sub-"), row)
-    return result, sorted({name for row in rows[:1] for name in row} - {"participant_id"})
+    rows = {f"sub-{label}": row for label, row in participant_rows(root).items()}
+    names = {name for row in rows.values() for name in row} - {"participant_id"}
+    if not any(row["age"] for row in rows.values()):  # the reader gives every row an age, if an empty one
+        names -= {"age"}
+    return rows, sorted(names)
 
 
 def _person(row: Mapping[str, str], further: Sequence[str]) -> Row:
@@ -196,7 +196,7 @@ def _person(row: Mapping[str, str], further: Sequence[str]) -> Row:
     number is left out."""
     result: Row = {"age": public_cell("age", row.get("age", "")), "sex": _SEX.get(row.get("sex", "").strip().lower())}
     for name in further:
-        text = public_cell(name, row.get(name, ""))
+        text = public_cell(name, row.get(name.lower(), ""))
         if name not in COLUMNS and text is not None and text.lower() not in _NOTHING:
             result[name] = text
     return result

@@ -85,8 +85,12 @@ def _subject_of(line: bytes) -> str:
 
 
 def _root_stamp(root: Path, selection: Selection) -> str:
-    """Hash of what every participant depends on: our version, the rules, what the root's sidecars say."""
+    """Hash of what every participant depends on: our version, the rules, the folder, what the root's sidecars say.
+
+    The folder, since another one can have files of the same names, sizes and times, such as a copy that was changed.
+    """
     digest = hashlib.sha256(f"{__version__} {VERSION} {selection.acceptance}".encode())
+    digest.update(hashlib.sha256(os.fsencode(root.resolve())).digest())
     names = sorted(entry.name for entry in entries_of(root) if entry.name.endswith(".json"))
     for name in (".bidsignore", *(("participants.tsv",) if selection.acceptance == "mr-rate" else ()), *names):
         digest.update(name.encode(errors="surrogateescape"))

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bids_app.exit_codes import ALL_WELL, NOTHING_MATCHES
 from bids_app.group.collection import run_collection
-from bids_app.group.maps import write_maps
+from bids_app.group.maps import check_maps, write_maps
 from bids_app.group.measures import write_group_measures
 from bids_app.outputs.series_table import COLUMNS
 from bids_app.outputs.writer import OutputError, json_bytes, write_bytes, write_if_changed
@@ -26,7 +26,15 @@ def run_group(settings: Settings, console: Console) -> int:
     Returns
     -------
     The exit code: 0, or 18 when no participant was processed yet.
+
+    Raises
+    ------
+    MapsError
+        Maps that cannot be made, or words about maps without `--maps`.
+    GroupError, InputError, OutputError
+        A dataset, a column or a file cannot be used, or an output not be written.
     """
+    check_maps(settings)
     output = settings.output_dir
     if settings.profile_only:
         run_collection(settings, console)

@@ -24,6 +24,7 @@ from bids_app.group.datasets import Source
 from bids_app.group.errors import GroupError
 from bids_app.group.from_output import contrast_of
 from bids_app.inputs.content import file_sha256
+from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.writer import write_bytes
 from bids_app.reports.contents import UNREADABLE, SeriesContent, SessionContent, read_participant, subjects_of
 from bids_app.steps import densenet, slice_features
@@ -197,7 +198,9 @@ class Extractor:
             try:
                 plane, inside = load_slice(one)
             except ImageError as error:
-                self.failures[one.image.name] = str(error)
+                # It is told on a page, which others may get.
+                folders = {path.parent: "the output" for path in (one.image, one.mask) if path is not None}
+                self.failures[one.image.name] = safe_text(str(error), folders)
                 return None
             plane = np.where(inside, (plane - scale[0]) / (scale[1] - scale[0]), 0).astype(np.float32)
             if self._network is None:

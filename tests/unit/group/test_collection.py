@@ -66,6 +66,21 @@ def test_a_processed_collection_of_two_scanners(tmp_path: Path) -> None:
     assert sorted((path, path.stat().st_mtime_ns) for path in raw.rglob("*")) == before
 
 
+def test_a_page_does_not_tell_where_an_unreadable_image_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "of Jane Doe"
+    raw, output = two_scanners(folder, count=3), folder / "out"
+    next(output.glob("sub-001/anat/*_desc-preproc_T1w.nii.gz")).unlink()
+    damaged = next(output.glob("sub-004/anat/*_desc-preproc_T1w.nii.gz"))
+    damaged.write_bytes(b"no image")
+    said = _run(Settings(raw, output, compare="scanner", learn_nyul=True))
+    page = (output / "group_collection.html").read_text()
+    assert "sub-001_T1w: no landmarks" in page
+    assert "sub-001_desc-preproc_T1w.nii.gz: it cannot be read" in page
+    notes = "".join(line for line in said.splitlines() if line.startswith("Note:"))
+    assert str(tmp_path) not in page + notes
+    assert "Jane" not in page + notes
+
+
 def test_several_raw_datasets_are_compared_by_their_headers(tmp_path: Path) -> None:
     first, second = raw_dataset(tmp_path / "first"), raw_dataset(tmp_path / "second")
     words = [str(first), str(tmp_path / "out"), "group", "--profile-only", "--dataset-name", "one", "--also",
@@ -85,6 +100,8 @@ def test_several_raw_datasets_are_compared_by_their_headers(tmp_path: Path) -> N
         (["--compare", "scanner"], 64, "no participants.tsv has the column scanner"),
         (["--balance", "color"], 64, "no participants.tsv has the column color"),
         (["--also", "nowhere"], 66, "no such folder"),
+        (["--maps-by", "site"], 64, "--maps-by without --maps"),
+        (["--maps-by", "site", "--maps-where", "site=A"], 64, "--maps-by and --maps-where without --maps"),
         (["--dataset-name", "a b"], 64, "cannot name a dataset"),
     ],
 )
@@ -146,3 +163,17 @@ def test_hostile_text_stays_text() -> None:
     assert HOSTILE not in page
     assert "<script>" not in page.replace("<script></script>", "")
     assert json.dumps(HOSTILE) not in page
+
+
+def test_a_profile_alone_has_no_tables_of_an_earlier_run(tmp_path: Path) -> None:
+    raw, output = two_scanners(tmp_path, count=3), tmp_path / "out"
+    _run(Settings(raw, output, compare="scanner"))
+    assert (output / "group_shift.tsv").is_file()
+    (output / "group_volumes.tsv").write_text("of an earlier run")
+    (output / "group_regions.tsv").write_text("of an earlier run")
+    _run(Settings(raw, output, profile_only=True))
+    page = (output / "group_collection.html").read_text()
+    for table in ("change", "shift", "embedding", "volumes", "regions"):
+        assert not (output / f"group_{table}.tsv").exists()
+        assert f"group_{table}.tsv" not in page
+    assert (output / "group_series.tsv").is_file()  # the participants', not the collection's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,32 @@ def test_the_foreground_is_what_otsu_says() -> None:
     assert cells["intensity_p50"] == pytest.approx(np.median(head.astype(np.float32)), rel=1e-6)
     assert cells["intensity_sd"] == pytest.approx(head.std(), rel=1e-4)
     assert intensities(np.zeros(10)) == {}
+
+
+def test_columns_are_found_whatever_their_letters(tmp_path: Path) -> None:
+    table = "participant_id\tAge\tSEX\tSite\nsub-01\t36\tf\tA\n"
+    files = {"sub-01/anat/sub-01_T1w.nii.gz": Nifti(), "participants.tsv": table}
+    root = write_tree(tmp_path / "raw", {**files, "participants.json": {"Age": {"Units": "months"}}})
+    for asked in ("Site", "site"):
+        (row,) = _gather(root, tmp_path / "cache", asked).rows()
+        assert (row["age"], row["sex"], row[asked]) == ("3", "F", "A")
+    (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\tA\n")
+    with pytest.raises(GroupError, match=r"no participants.tsv has the column scanner; there are site$"):
+        _gather(root, tmp_path / "cache", "scanner")
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
+    first, second = raw_dataset(tmp_path / "raw"), raw_dataset(tmp_path / "x=1")
+    also = (str(second), f"named={second}", f"other={first}")
+    found = sources(Settings(first, tmp_path / "out", also=also))
+    assert [(one.label, one.raw) for one in found[1:]] == [("dataset-2", second), ("named", second), ("other", first)]
+
+
+def test_another_dataset_of_the_same_names_sizes_and_times_is_walked(tmp_path: Path) -> None:
+    for folder, echo in (("one", 0.009), ("two", 0.007)):
+        files = {"sub-01/anat/sub-01_T1w.nii.gz": Nifti(), "sub-01/anat/sub-01_T1w.json": {"EchoTime": echo}}
+        root = write_tree(tmp_path / folder, files)
+        for path in root.rglob("*"):
+            os.utime(path, (0, 0))
+        (row,) = _gather(root, tmp_path / "cache").rows()
+        assert row["te_ms"] == pytest.approx(echo * 1000)
