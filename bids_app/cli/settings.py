@@ -14,6 +14,7 @@ from bids_app.cli.config_file import read_config
 from bids_app.cli.errors import UsageError
 from bids_app.cli.export import export_settings
 from bids_app.cli.machine import available_cpus, available_memory_gb
+from bids_app.cli.together import check_together
 from bids_app.exit_codes import NO_INPUT
 from bids_app.exports.options import EXPORT_OPTIONS, ExportSettings
 from bids_app.inputs.reference import check_rule
@@ -66,8 +67,7 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
     given = {**(read_config(words["config_file"]) if "config_file" in words else {}), **words}
     settings = _settings(given, environment)
     exports = given.get("level") == "export"
-    if not exports and (odd := [name for name in EXPORT_OPTIONS if name in words]):
-        raise UsageError(f"--{odd[0].replace('_', '-')} goes with the level export")
+    check_together(words, given, settings)
     if exports and settings.shard != (1, 1):
         raise UsageError("--shard: an export is of all participants at once; --nprocs makes it parallel")
     return Command(
