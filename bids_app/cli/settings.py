@@ -35,6 +35,8 @@ _NOT_SETTINGS = (
     "level", "preset", "vbm", "thickness", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model",
     "verbose",    *EXPORT_OPTIONS,
 )  # fmt: skip
+#: Options of which each says something of what the other says.
+_OPPOSITES = (("normalize", "variants"), ("fast", "mirroring"))
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
@@ -64,7 +66,7 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         shard that does not exist (64), or a file of options that cannot be read (66).
     """
     words = vars(arguments)
-    given = {**(read_config(words["config_file"]) if "config_file" in words else {}), **words}
+    given = {**_from_file(words), **words}
     settings = _settings(given, environment)
     exports = given.get("level") == "export"
     check_together(words, given, settings)
@@ -80,6 +82,18 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         cost_model=given.get("cost_model"),
         verbose=given.get("verbose", 0),
     )
+
+
+def _from_file(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the TOML file, but for those that the command line has the opposite of."""
+    if "config_file" not in words:
+        return {}
+    file = read_config(words["config_file"])
+    for one, other in _OPPOSITES:
+        for here, there in ((one, other), (other, one)):
+            if here in words:
+                file.pop(there, None)
+    return file
 
 
 def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:

@@ -199,9 +199,22 @@ def test_variants_that_leave_a_normaliser_out(tmp_path: Path) -> None:
             _settings("--normalize", method, "--variants", "preproc", "brain")
         assert caught.value.code == 64
     with pytest.raises(UsageError, match="--normalize minmax"):
-        _settings("--config-file", _file(tmp_path, "variants = ['preproc']"), "--normalize", "minmax")
+        _settings("--config-file", _file(tmp_path, "variants = ['preproc']\nnormalize = ['minmax']"))
     assert _settings("--normalize", "minmax", "--variants", "minmax").wanted_variants() == ("minmax",)
     assert _settings("--variants", "preproc").normalize == ()  # nothing is normalised, and the settings say so
+
+
+def test_the_command_line_wins_over_the_opposite_in_a_file(tmp_path: Path) -> None:
+    words = ("--config-file", _file(tmp_path, "variants = ['preproc', 'brainzscore']"))
+    assert _settings(*words, "--normalize", "minmax").wanted_variants() == ("preproc", "brainminmax")
+    words = ("--config-file", _file(tmp_path, tomli_w.dumps(_settings().public())))
+    assert _settings(*words, "--variants", "brain").wanted_variants() == ("brain",)
+    words = ("--config-file", _file(tmp_path, "fast = true"))
+    assert (_settings(*words, "--mirroring").mirroring, _settings(*words, "--mirroring").fast) == (True, False)
+    words = ("--config-file", _file(tmp_path, "mirroring = true"))
+    assert (_settings(*words, "--fast").mirroring, _settings(*words, "--fast").fast) == (None, True)
+    with pytest.raises(UsageError, match="--fast is without mirroring"):
+        _settings("--config-file", _file(tmp_path, "fast = true\nmirroring = true"))
 
 
 def test_normalisers_beside_a_preset() -> None:
