@@ -18,7 +18,7 @@ from bids_app.cli.together import check_together
 from bids_app.exit_codes import NO_INPUT
 from bids_app.exports.options import EXPORT_OPTIONS, ExportSettings
 from bids_app.inputs.reference import check_rule
-from bids_app.settings import DEFAULT_STEPS, STEPS, Settings
+from bids_app.settings import DEFAULT_STEPS, GIVEN, GIVEN_PATHS, STEPS, Settings
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mr-rate": {
@@ -37,6 +37,8 @@ _NOT_SETTINGS = (
 )  # fmt: skip
 #: Options of which each says something of what the other says.
 _OPPOSITES = (("normalize", "variants"), ("fast", "mirroring"))
+#: Paths that a level has a use for, and asks for where a file says that the run that wrote it was given one.
+_ASKED_FOR = {"participant": GIVEN_PATHS, "export": ("date_key",)}
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
@@ -85,7 +87,13 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
 
 
 def _from_file(words: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the TOML file, but for those that the command line has the opposite of."""
+    """The options of the TOML file, but for those that the command line has the opposite of.
+
+    Raises
+    ------
+    UsageError
+        The file says that a run was given a path, and the command line does not give one.
+    """
     if "config_file" not in words:
         return {}
     file = read_config(words["config_file"])
@@ -93,6 +101,14 @@ def _from_file(words: Mapping[str, Any]) -> dict[str, Any]:
         for here, there in ((one, other), (other, one)):
             if here in words:
                 file.pop(there, None)
+    for name in [name for name in GIVEN_PATHS if file.get(name) == Path(GIVEN)]:
+        if name in _ASKED_FOR.get(words.get("level", ""), ()) and name not in words:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{words['config_file']}: the run that wrote it had {option}, and paths are not written; give {option} "
+                f"too, or take the line {name} out of a copy of the file"
+            )
+        del file[name]
     return file
 
 
