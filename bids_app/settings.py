@@ -38,6 +38,11 @@ GROUP_ONLY: tuple[str, ...] = (
     "read_voxels", "balance", "maps", "maps_by", "maps_where",
 )  # fmt: skip
 
+#: Paths that shape the result. A path of this machine is not written, but that there was one is (`GIVEN` in its place),
+#: so that who reads the settings back is asked for it.
+GIVEN_PATHS: tuple[str, ...] = ("bids_filter_file", "masks", "lesions", "date_key", "nyul_landmarks")
+GIVEN = "<given>"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -119,17 +124,20 @@ class Settings:
         return tuple(method for method in NORMALIZERS if method in named)
 
     def public(self) -> dict[str, Any]:
-        """The choices that shape the result, as TOML and JSON can hold them; paths of this machine are left out."""
+        """The choices that shape the result, as TOML and JSON can hold them.
+
+        What is of one machine or job is left out, and so are paths; of those that shape the result there is `GIVEN`.
+        """
         hidden = {
-            "bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "hd_bet_weights", "masks", "lesions",
-            "work_dir", "date_key", "qc_ratings", "app_home", "templateflow_home", "nipype_plugin_file",
-            "nyul_landmarks", *GROUP_ONLY,
+            "bids_dir", "output_dir", "bids_database_dir", "hd_bet_weights", "work_dir", "qc_ratings", "app_home",
+            "templateflow_home", "nipype_plugin_file", "participant_label", "session_label", "shard", "nprocs",
+            "mem_gb", "device", *GROUP_ONLY,
         }  # fmt: skip
-        result = {}
+        result: dict[str, Any] = {}
         for name, value in asdict(self).items():
             if name in hidden or value is None:
                 continue
-            result[name] = list(value) if isinstance(value, tuple) else value
+            result[name] = GIVEN if name in GIVEN_PATHS else list(value) if isinstance(value, tuple) else value
         if self.parcellation is not None:
             result["parcellation"] = Path(self.parcellation).name
         result["output_spaces"] = [Path(space).name for space in self.output_spaces]

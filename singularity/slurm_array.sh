@@ -34,8 +34,9 @@ in_container() { # shellcheck disable=SC2086
 submit() {
   local after=$1 steps=$2 extra=$3 request memory
   shift 3
+  # 1 is no reason to stop: the second block's masks, say, are made by the first, or a session fails and others do not
   # shellcheck disable=SC2086
-  request=$(in_container bids_app /data /out participant --dry-run --json --steps $steps "$@" |
+  request=$({ in_container bids_app /data /out participant --dry-run --json --steps $steps "$@" || [ $? = 1 ]; } |
     in_container python /here/resources.py --shards "$count" --cpus "$cpus")
   if [ -z "$request" ]; then
     job=""

@@ -321,7 +321,8 @@ def _how(group: argparse._ArgumentGroup) -> None:
         "--config_file",
         type=Path,
         metavar="FILE",
-        help="TOML with any of these options, by their long names; logs/settings.toml of an output is one",
+        help="TOML with any of these options, by their long names; logs/settings.toml of an output is one "
+        "(paths, and what is of one machine or job, are not in it)",
     )
 
 

@@ -14,10 +14,11 @@ from bids_app.cli.config_file import read_config
 from bids_app.cli.errors import UsageError
 from bids_app.cli.export import export_settings
 from bids_app.cli.machine import available_cpus, available_memory_gb
+from bids_app.cli.together import check_together
 from bids_app.exit_codes import NO_INPUT
 from bids_app.exports.options import EXPORT_OPTIONS, ExportSettings
 from bids_app.inputs.reference import check_rule
-from bids_app.settings import DEFAULT_STEPS, STEPS, Settings
+from bids_app.settings import DEFAULT_STEPS, GIVEN, GIVEN_PATHS, STEPS, Settings
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mr-rate": {
@@ -34,6 +35,10 @@ _NOT_SETTINGS = (
     "level", "preset", "vbm", "thickness", "config_file", "dry_run", "json", "nodes", "plan_sessions", "cost_model",
     "verbose",    *EXPORT_OPTIONS,
 )  # fmt: skip
+#: Options of which each says something of what the other says.
+_OPPOSITES = (("normalize", "variants"), ("fast", "mirroring"))
+#: Paths that a level has a use for, and asks for where a file says that the run that wrote it was given one.
+_ASKED_FOR = {"participant": GIVEN_PATHS, "export": ("date_key",)}
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
@@ -63,11 +68,10 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         shard that does not exist (64), or a file of options that cannot be read (66).
     """
     words = vars(arguments)
-    given = {**(read_config(words["config_file"]) if "config_file" in words else {}), **words}
+    given = {**_from_file(words), **words}
     settings = _settings(given, environment)
     exports = given.get("level") == "export"
-    if not exports and (odd := [name for name in EXPORT_OPTIONS if name in words]):
-        raise UsageError(f"--{odd[0].replace('_', '-')} goes with the level export")
+    check_together(words, given, settings)
     if exports and settings.shard != (1, 1):
         raise UsageError("--shard: an export is of all participants at once; --nprocs makes it parallel")
     return Command(
@@ -80,6 +84,32 @@ def command_from(arguments: argparse.Namespace, environment: Mapping[str, str]) 
         cost_model=given.get("cost_model"),
         verbose=given.get("verbose", 0),
     )
+
+
+def _from_file(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the TOML file, but for those that the command line has the opposite of.
+
+    Raises
+    ------
+    UsageError
+        The file says that a run was given a path, and the command line does not give one.
+    """
+    if "config_file" not in words:
+        return {}
+    file = read_config(words["config_file"])
+    for one, other in _OPPOSITES:
+        for here, there in ((one, other), (other, one)):
+            if here in words:
+                file.pop(there, None)
+    for name in [name for name in GIVEN_PATHS if file.get(name) == Path(GIVEN)]:
+        if name in _ASKED_FOR.get(words.get("level", ""), ()) and name not in words:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{words['config_file']}: the run that wrote it had {option}, and paths are not written; give {option} "
+                f"too, or take the line {name} out of a copy of the file"
+            )
+        del file[name]
+    return file
 
 
 def _settings(given: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:

@@ -18,7 +18,9 @@ from bids_app.assets import Space, find_hd_bet_weights, find_space, load_space
 from bids_app.assets.parcellations import find_parcellation
 from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, USAGE
 from bids_app.inputs.content import file_sha256
+from bids_app.outputs.anonymise import read_date_key
 from bids_app.outputs.landmarks import read_landmarks
+from bids_app.reports.ratings import read_ratings
 from bids_app.settings import Settings
 from bids_app.steps.images import mask_of
 from bids_app.workflow.context import AtlasSpace, Extraction, RunContext, atlas_space, step_versions
@@ -121,10 +123,11 @@ def prepare(settings: Settings) -> RunContext:
 
     Raises
     ------
-    SetupError, AssetError, LandmarksError
+    SetupError, AssetError, LandmarksError, DateKeyError, RatingsError
         Something is missing; the message names the remedies.
     """
     check_folders(settings)
+    _check_tables(settings)
     home = settings.app_home or Path("/nonexistent")
     default, other = _extractions(settings, home)
     wanted = _wanted_spaces(settings)
@@ -133,6 +136,13 @@ def prepare(settings: Settings) -> RunContext:
     nyul = read_landmarks(settings.nyul_landmarks) if settings.nyul_landmarks is not None else {}
     context = RunContext(settings, step_versions(), default, other, _given_masks(settings.masks), spaces, nyul)
     return _with_parcellation(context, home) if "regions" in settings.steps else context
+
+
+def _check_tables(settings: Settings) -> None:
+    """The date key and the ratings can be read: a run needs them, and a dry run is to say so before."""
+    read_date_key(settings.date_key, settings.output_dir)
+    if settings.qc_ratings is not None:
+        read_ratings(settings.qc_ratings)
 
 
 def _with_parcellation(context: RunContext, home: Path) -> RunContext:

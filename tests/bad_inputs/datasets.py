@@ -132,7 +132,7 @@ CASES = [
     Case("no weights where they are asked for", T1W, 66, "bids_app fetch hd-bet", ("--brain-extraction", "hd-bet")),
     Case("an impossible shard", T1W, 64, "--shard 3/2", ("--shard", "3/2")),
     Case("a reference of no rule", T1W, 64, "neither auto, nor mr-rate, nor a filter", ("--reference", "best")),
-    Case("a reference that no session has", T1W, 18, "matches no accepted series", ("--reference", "suffix=T2w")),
+    Case("a reference that no session has", T1W, 1, "matches no accepted series", ("--reference", "suffix=T2w")),
     Case("no memory", T1W, 64, "--mem-gb must be more than 0", ("--mem-gb", "0")),
     Case("memory that is no number", T1W, 64, "--mem-gb must be more than 0", ("--mem-gb", "nan")),
     Case("an unknown option", T1W, 2, "unrecognized arguments", ("--colour",)),

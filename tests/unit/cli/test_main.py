@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bids_app.cli.main import run
+from bids_app.settings import DEFAULT_STEPS
 
 
 def _dataset(root: Path) -> Path:
@@ -44,6 +45,10 @@ CASES = [
     (("data", "out", "participant", "--bids-filter-file", "file"), 64, "file"),
     (("data", "out", "participant", "-w", "data/work"), 73, "outside"),
     (("data", "out", "participant", "--masks", "nowhere"), 66, "no such folder"),
+    (("data", "out", "participant", "--date-key", "nowhere"), 66, "--date-key .*nowhere"),
+    (("data", "out", "participant", "--date-key", "nowhere", "--dry-run"), 66, "--date-key .*nowhere"),
+    (("data", "out", "participant", "--qc-ratings", "nowhere"), 66, "--qc-ratings .*nowhere"),
+    (("data", "out", "participant", "--qc-ratings", "file", "--dry-run"), 64, "no column series"),
     (("data", "out", "participant", "--device", "foo"), 64, "--device foo"),
     (("data", "out", "participant", "--nipype-plugin-file", "nowhere"), 66, "nowhere"),
     (("data", "out", "participant", "--nipype-plugin-file", "file"), 64, "plugin"),
@@ -104,6 +109,93 @@ def test_dry_run_in_a_config_file_processes_nothing(
     assert run(("data", "out", "participant", "--config-file", "c.toml"), _environment(tmp_path)) == 0
     assert len(json.loads(capsys.readouterr().out)["sessions"]) == 1
     assert not (tmp_path / "out").exists()
+
+
+def _two_sessions(root: Path, label: str = "01") -> None:
+    """A participant with two sessions that are alike."""
+    image = (root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").read_bytes()
+    for session in ("1", "2"):
+        anat = root / f"sub-{label}" / f"ses-{session}" / "anat"
+        anat.mkdir(parents=True)
+        (anat / f"sub-{label}_ses-{session}_T1w.nii.gz").write_bytes(image)
+
+
+@pytest.mark.parametrize(
+    "steps", [("--steps", "coregister", "atlas"), ("--denoise", "--steps", "mask", "bias")], ids=str
+)
+def test_a_dry_run_tells_what_lacks_what_it_needs(
+    steps: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _two_sessions(_dataset(tmp_path / "data"), "02")
+    words = ("data", "out", "participant", "--dry-run", *steps)
+    needed = "denoise" if "--denoise" in steps else "mask"
+    assert run(words, _environment(tmp_path)) == 1
+    told = capsys.readouterr().out
+    assert told.count(f"needs {needed}, which no run has made or which is damaged; add {needed} to --steps") == 3
+    assert "nothing: finished" not in told
+    assert ("1 mask" if needed == "denoise" else "to do: nothing: it would fail") in told
+    assert run((*words, "--json"), _environment(tmp_path)) == 1
+    sessions = json.loads(capsys.readouterr().out)["sessions"]
+    assert [list(session["blocked"]) for session in sessions] == [[needed]] * 3
+    assert all(session["tasks"] for session in sessions)  # to be planned, for when what they need is there
+
+
+def test_a_dry_run_tells_where_there_is_no_such_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / "data")
+    words = ("data", "out", "participant", "--dry-run", "--reference", "acq=foo")
+    assert run(words, _environment(tmp_path)) == 1
+    told = capsys.readouterr().out
+    assert "fails      --reference acq=foo matches no accepted series" in told
+    assert "finished" not in told
+    assert "rejected  " not in told
+
+
+def test_a_dry_run_without_an_accepted_series_ends_as_the_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = _dataset(tmp_path / "data") / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    nib.Nifti1Image(np.zeros((64, 64, 2), np.int16), np.diag([3, 3, 3, 1.0])).to_filename(image)  # a choice
+    words = ("data", "out", "participant", "--dry-run")
+    assert run(words, _environment(tmp_path)) == 18
+    assert "to do: nothing: no series is accepted" in capsys.readouterr().out
+    image.write_bytes(b"no image")  # something to mend
+    assert run(words, _environment(tmp_path)) == 1
+
+
+def test_a_dry_run_of_an_empty_shard_ends_as_the_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _dataset(tmp_path / "data")
+    codes = [
+        run(("data", "out", "participant", "--dry-run", "--shard", f"{n}/3"), _environment(tmp_path)) for n in (1, 2, 3)
+    ]
+    assert codes == [0, 0, 0]
+
+
+def test_a_dry_run_prints_json_where_nothing_is_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _two_sessions(_dataset(tmp_path / "data"), "02")
+    words = ("data", "out", "participant", "--dry-run", "--json", "--session-label", "9")
+    assert run(words, _environment(tmp_path)) == 18
+    assert json.loads(capsys.readouterr().out) == {"sessions": []}
+
+
+def test_a_dry_run_tells_that_no_run_has_made_the_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _two_sessions(_dataset(tmp_path / "data"), "02")
+    steps = [step for step in DEFAULT_STEPS if step != "report"]
+    words = ("data", "out", "participant", "--dry-run", "--reference", "subject", "--participant-label", "02")
+    assert run((*words, "--steps", *steps), _environment(tmp_path)) == 1
+    assert capsys.readouterr().out.count("within-subject template; add template to --steps") == 2
+    assert run((*words, "--steps", *steps, "template"), _environment(tmp_path)) == 0
 
 
 @pytest.mark.parametrize("name", ["demo", "fetch", "verify"])

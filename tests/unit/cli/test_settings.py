@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,29 @@ def test_a_shard_in_a_file(tmp_path: Path, shard: str) -> None:
 def test_the_settings_that_a_run_writes_are_a_config_file(tmp_path: Path, words: tuple[str, ...]) -> None:
     settings = _settings(*words)
     written = _file(tmp_path, tomli_w.dumps(settings.public()))
-    assert _settings("--config-file", written) == settings
+    mine = {"participant_label": (), "session_label": (), "shard": (1, 1), "device": "auto"}  # of a job or a machine
+    mine |= {name: getattr(_settings(), name) for name in ("nprocs", "mem_gb")}
+    assert _settings("--config-file", written) == replace(settings, **mine)
+
+
+@pytest.mark.parametrize("option", ["--masks", "--lesions", "--bids-filter-file", "--date-key", "--nyul-landmarks"])
+def test_a_path_that_a_run_was_given_is_asked_for_and_never_dropped(tmp_path: Path, option: str) -> None:
+    public = _settings(option, "/home/me/thing").public()
+    assert "/home/me" not in str(public)
+    words = ("--config-file", _file(tmp_path, tomli_w.dumps(public)))
+    with pytest.raises(UsageError, match=f"give {option} too") as caught:
+        _settings(*words)
+    assert caught.value.code == 64
+    name = option.removeprefix("--").replace("-", "_")
+    assert getattr(_settings(*words, option, "/another"), name) == Path("/another")
+    arguments = build_parser().parse_args(["in", "out", "group", *words])
+    assert getattr(command_from(arguments, {}).settings, name) is None  # this level has no use for it
+    arguments = build_parser().parse_args(["in", "out", "export", "--format", "slices", *words])
+    if option == "--date-key":  # without it dates would be moved otherwise
+        with pytest.raises(UsageError, match="give --date-key too"):
+            command_from(arguments, {})
+    else:
+        assert command_from(arguments, {}).export
 
 
 def test_variants_that_leave_a_normaliser_out(tmp_path: Path) -> None:
@@ -199,9 +222,22 @@ def test_variants_that_leave_a_normaliser_out(tmp_path: Path) -> None:
             _settings("--normalize", method, "--variants", "preproc", "brain")
         assert caught.value.code == 64
     with pytest.raises(UsageError, match="--normalize minmax"):
-        _settings("--config-file", _file(tmp_path, "variants = ['preproc']"), "--normalize", "minmax")
+        _settings("--config-file", _file(tmp_path, "variants = ['preproc']\nnormalize = ['minmax']"))
     assert _settings("--normalize", "minmax", "--variants", "minmax").wanted_variants() == ("minmax",)
     assert _settings("--variants", "preproc").normalize == ()  # nothing is normalised, and the settings say so
+
+
+def test_the_command_line_wins_over_the_opposite_in_a_file(tmp_path: Path) -> None:
+    words = ("--config-file", _file(tmp_path, "variants = ['preproc', 'brainzscore']"))
+    assert _settings(*words, "--normalize", "minmax").wanted_variants() == ("preproc", "brainminmax")
+    words = ("--config-file", _file(tmp_path, tomli_w.dumps(_settings().public())))
+    assert _settings(*words, "--variants", "brain").wanted_variants() == ("brain",)
+    words = ("--config-file", _file(tmp_path, "fast = true"))
+    assert (_settings(*words, "--mirroring").mirroring, _settings(*words, "--mirroring").fast) == (True, False)
+    words = ("--config-file", _file(tmp_path, "mirroring = true"))
+    assert (_settings(*words, "--fast").mirroring, _settings(*words, "--fast").fast) == (None, True)
+    with pytest.raises(UsageError, match="--fast is without mirroring"):
+        _settings("--config-file", _file(tmp_path, "fast = true\nmirroring = true"))
 
 
 def test_normalisers_beside_a_preset() -> None:
