@@ -192,8 +192,10 @@ def _counts(option: str, value: str) -> tuple[int, ...]:
 
 def _absolute_dataset(word: str) -> str:
     """`[NAME=]DIR` with the folder's path made absolute."""
-    name, sign, folder = word.rpartition("=")
-    return f"{name}{sign}{Path(folder).absolute()}"
+    name, sign, folder = word.partition("=")
+    if Path(word).is_dir() or not sign:  # a folder's name may have an equals sign in it
+        return str(Path(word).absolute())
+    return f"{name}={Path(folder).absolute()}"
 
 
 def _shard(value: Any) -> tuple[int, int]:

@@ -327,3 +327,11 @@ def test_a_within_subject_template_adds_its_step_and_wants_all_sessions() -> Non
         _settings("--reference", "subject", "--session-label", "1")
     with pytest.raises(UsageError, match="goes with --reference subject"):
         _settings("--steps", "template")
+
+
+def test_a_folder_of_also_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "x=1"
+    folder.mkdir()
+    words = ["in", "out", "group", "--also", str(folder), f"A={folder}", "B=there"]
+    settings = command_from(build_parser().parse_args(words), {}).settings
+    assert settings.also == (str(folder), f"A={folder}", f"B={Path('there').absolute()}")
