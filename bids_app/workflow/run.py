@@ -43,6 +43,7 @@ from bids_app.workflow.prepare import create_output
 from bids_app.workflow.profile import Profile, TaskTime
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
+from bids_app.workflow.unused import Unused
 from bids_app.workflow.work_folder import private_work_folder
 
 log = logging.getLogger("bids_app")
@@ -83,7 +84,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     if settings.steps == ("report",):
         return _pages_alone(subjects, context, console)
     account = Account()
-    gone = Gone(settings.output_dir, selection)
+    gone, unused = Gone(settings.output_dir, selection), Unused.of(context, selection)
     with stop_raises(), Locks(settings.output_dir) as locks:
         pages = Pages(context, locks)
         try:
@@ -95,7 +96,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                 sweep(settings.output_dir, locks)
                 _write_root_files(dataset, context, locks)
                 profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
-                run = _Run(context, work, account, progress, locks, pages, profile, gone)
+                run = _Run(context, work, account, progress, locks, pages, profile, gone, unused)
                 sessions = walk(dataset, selection)
                 within = settings.reference == "subject"
                 run.all(run.unfinished(participants(sessions) if within else sessions))
@@ -116,6 +117,9 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
         profile.tell(console)
     if told := gone.in_words():
         console.print(told, soft_wrap=True, markup=False)
+    if not account.stopped:  # else there are images that the walk did not come to
+        for told in unused.in_words():
+            console.print(told, soft_wrap=True, markup=False)
     return closing(account, subjects, settings, console)
 
 
@@ -152,6 +156,7 @@ class _Run:
     pages: Pages
     profile: Profile | None = None
     gone: Gone | None = None
+    unused: Unused | None = None
     warned: bool = False
 
     def unfinished(self, jobs: Iterable[Visit]) -> Iterator[Visit]:
@@ -162,6 +167,8 @@ class _Run:
                 self.pages.walked(session)
                 if self.gone is not None:
                     self.gone.walked(session)
+                if self.unused is not None:
+                    self.unused.walked(session)
                 if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
                     self.warned = True
                     log.warning(

@@ -109,6 +109,15 @@ def test_who_left_the_dataset_is_named_and_can_be_removed(tmp_path: Path) -> Non
     assert run(["verify", str(output)], os.environ) == 0
 
 
+def test_given_masks_of_no_image_are_named_at_the_end(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "data", T1W)
+    names = [f"sub-{label}_label-lesion_mask.nii.gz" for label in ("01", "1")]
+    given = write_tree(tmp_path / "given", {name: Nifti(fill=1) for name in names})
+    told = _told(root, tmp_path / "out", "--lesions", str(given))
+    assert "Note: of --lesions, by their names of no image in the dataset and not used: sub-1_label-lesion_mask" in told
+    assert "sub-01_label-lesion_mask" not in told
+
+
 def test_a_lesion_masks_own_name_stays_where_it_is(tmp_path: Path) -> None:
     root = _tree(tmp_path / "data", T1W, "sub-01/anat/sub-01_JohnDoe19450312_lesion.nii.gz")
     (root / "sub-01/anat/sub-01_MaryRoe_msk.nii.gz").write_bytes(b"none")
