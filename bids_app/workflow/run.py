@@ -27,7 +27,7 @@ from bids_app.outputs.lock import STALE_S, Holder, Locks
 from bids_app.outputs.methods import methods_text
 from bids_app.outputs.people import write_people
 from bids_app.reports.contents import session_folders
-from bids_app.reports.ratings import take_ratings
+from bids_app.reports.ratings import take_ratings, tell_unknown_ratings
 from bids_app.steps.brain_mask.hd_bet_engines import devices
 from bids_app.stop import Terminated, stop_raises
 from bids_app.workflow.account import Account, closing, not_done
@@ -80,7 +80,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     subjects = list_subjects(dataset, selection)
     key = read_date_key(settings.date_key, settings.output_dir)
     create_output(settings)
-    take_ratings(settings)
+    take_ratings(settings, processed=False)
     if settings.steps == ("report",):
         return _pages_alone(subjects, context, console)
     account = Account()
@@ -115,6 +115,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
             sweep_root(settings.output_dir, pages.given)
     if profile is not None:
         profile.tell(console)
+    tell_unknown_ratings(settings)
     if told := gone.in_words():
         console.print(told, soft_wrap=True, markup=False)
     if not account.stopped:  # else there are images that the walk did not come to
@@ -140,6 +141,7 @@ def _pages_alone(subjects: list[str], context: RunContext, console: Console) -> 
     for failure in account.failures:
         line = f"Failed: {failure.session} {failure.step}: {failure.message}"
         console.print(line, soft_wrap=True, markup=False)
+    tell_unknown_ratings(settings)
     console.print(f"Pages of {len(known) - len(account.failures)} participants: {settings.output_dir}", soft_wrap=True)
     return SOME_FAILED if account.failures else ALL_WELL
 
