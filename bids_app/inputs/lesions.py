@@ -19,7 +19,7 @@ from bids_app.steps.images import ImageError, grid_affine
 from bids_app.steps.lesions import on_grid, read_mask
 from bids_app.steps.resampling import Grid
 
-__all__ = ["check_lesion", "file_sha256", "with_lesions"]
+__all__ = ["check_lesion", "file_sha256", "lesions_in", "lesions_of", "with_lesions"]
 
 #: `sub-01_label-lesion_mask`, `sub-01_acq-b1000_label-lesion_roi`, `sub-01_label-lesion_desc-FLAIR_mask`,
 #: `sub-01_desc-lesion_mask`, `sub-01_msk` (of a challenge for stroke) and `sub-01_lesion`.
@@ -38,7 +38,7 @@ def with_lesions(session: Session, root: Path, folder: Path | None) -> Session:
     if not session.series:
         return session
     places = [(root, path) for path in _in_session(session, root)]
-    places += [(folder, path) for path in _given(folder, session.subject, session.session)] if folder else []
+    places += [(folder, path) for path in lesions_of(folder, session.subject, session.session)] if folder else []
     lesions = []
     for number, (base, path) in enumerate(places, start=1):
         series = _drawn_on(path, session.series)
@@ -84,7 +84,13 @@ def _in_session(session: Session, root: Path) -> Iterator[Path]:
             yield path
 
 
-def _given(folder: Path, subject: str, session: str | None) -> Sequence[Path]:
+def lesions_in(folder: Path) -> list[Path]:
+    """All files of the folder of `--lesions` that are lesion masks by their names."""
+    return [path for paths in _listed(folder).values() for path in paths]
+
+
+def lesions_of(folder: Path, subject: str, session: str | None) -> Sequence[Path]:
+    """Those of one session."""
     start = f"sub-{subject}_" + (f"ses-{session}_" if session else "")
     found = _listed(folder).get(subject, ())
     return [path for path in found if path.name.startswith(start) and (session or "_ses-" not in path.name)]

@@ -18,6 +18,7 @@ from bids_app.assets import Space, find_hd_bet_weights, find_space, load_space
 from bids_app.assets.parcellations import find_parcellation
 from bids_app.exit_codes import CANNOT_CREATE, NO_INPUT, USAGE
 from bids_app.inputs.content import file_sha256
+from bids_app.inputs.lesions import lesions_in
 from bids_app.outputs.anonymise import read_date_key
 from bids_app.outputs.landmarks import read_landmarks
 from bids_app.reports.ratings import read_ratings
@@ -127,7 +128,7 @@ def prepare(settings: Settings) -> RunContext:
         Something is missing; the message names the remedies.
     """
     check_folders(settings)
-    _check_tables(settings)
+    _check_given(settings)
     home = settings.app_home or Path("/nonexistent")
     default, other = _extractions(settings, home)
     wanted = _wanted_spaces(settings)
@@ -138,11 +139,17 @@ def prepare(settings: Settings) -> RunContext:
     return _with_parcellation(context, home) if "regions" in settings.steps else context
 
 
-def _check_tables(settings: Settings) -> None:
-    """The date key and the ratings can be read: a run needs them, and a dry run is to say so before."""
+def _check_given(settings: Settings) -> None:
+    """Files that a run needs later can be read, and the lesions' folder has some: a dry run is to say so, too."""
     read_date_key(settings.date_key, settings.output_dir)
     if settings.qc_ratings is not None:
         read_ratings(settings.qc_ratings)
+    if settings.lesions is not None and not lesions_in(settings.lesions):
+        raise SetupError(
+            f"--lesions {settings.lesions}: no file in it is a lesion mask by its name; names are such as "
+            "sub-01_label-lesion_mask.nii.gz, sub-01_ses-1_label-lesion_desc-FLAIR_mask.nii.gz, sub-01_lesion.nii.gz",
+            NO_INPUT,
+        )
 
 
 def _with_parcellation(context: RunContext, home: Path) -> RunContext:
@@ -271,6 +278,11 @@ def _given_masks(folder: Path | None) -> Mapping[str, Path]:
 
     Two ways of naming are known: ours (`sub-01_label-brain_desc-FLAIR_mask`) and that of most tools
     (`sub-01_desc-brain_mask`, which belongs to the T1w image).
+
+    Raises
+    ------
+    SetupError
+        No file in the folder is a brain mask by its name.
     """
     result: dict[str, Path] = {}
     for path in sorted(folder.rglob("*_mask.nii*")) if folder else ():
@@ -279,6 +291,12 @@ def _given_masks(folder: Path | None) -> Mapping[str, Path]:
             continue
         suffix = "T1w" if found["desc"] == "brain" else found["desc"]
         result[f"{found['series']}_{suffix}"] = path
+    if folder and not result:
+        raise SetupError(
+            f"--masks {folder}: no file in it is a brain mask in native space by its name; names are such as "
+            "sub-01_label-brain_desc-FLAIR_mask.nii.gz, and sub-01_desc-brain_mask.nii.gz for the T1w image",
+            NO_INPUT,
+        )
     if folder:
         log.info("brain masks: %d found by --masks", len(result))
     return result

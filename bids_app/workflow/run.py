@@ -27,7 +27,7 @@ from bids_app.outputs.lock import STALE_S, Holder, Locks
 from bids_app.outputs.methods import methods_text, steps_done
 from bids_app.outputs.people import write_people
 from bids_app.reports.contents import session_folders
-from bids_app.reports.ratings import take_ratings
+from bids_app.reports.ratings import take_ratings, tell_unknown_ratings
 from bids_app.steps.brain_mask.hd_bet_engines import devices
 from bids_app.stop import Terminated, stop_raises
 from bids_app.workflow.account import Account, closing, not_done
@@ -43,6 +43,7 @@ from bids_app.workflow.prepare import create_output
 from bids_app.workflow.profile import Profile, TaskTime
 from bids_app.workflow.progress import Progress
 from bids_app.workflow.session import SessionResult, finished_session, run_session
+from bids_app.workflow.unused import Unused
 from bids_app.workflow.work_folder import private_work_folder
 
 log = logging.getLogger("bids_app")
@@ -79,11 +80,11 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
     subjects = list_subjects(dataset, selection)
     key = read_date_key(settings.date_key, settings.output_dir)
     create_output(settings)
-    take_ratings(settings)
+    take_ratings(settings, processed=False)
     if settings.steps == ("report",):
         return _pages_alone(subjects, context, console)
     account = Account()
-    gone = Gone(settings.output_dir, selection)
+    gone, unused = Gone(settings.output_dir, selection), Unused.of(context, selection)
     with stop_raises(), Locks(settings.output_dir) as locks:
         pages = Pages(context, locks)
         try:
@@ -95,7 +96,7 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
                 sweep(settings.output_dir, locks)
                 _write_root_files(dataset, context, locks)
                 profile = Profile.of_shard(settings.output_dir, settings.shard) if settings.profile else None
-                run = _Run(context, work, account, progress, locks, pages, profile, gone)
+                run = _Run(context, work, account, progress, locks, pages, profile, gone, unused)
                 sessions = walk(dataset, selection)
                 within = settings.reference == "subject"
                 run.all(run.unfinished(participants(sessions) if within else sessions))
@@ -114,8 +115,12 @@ def run_participants(dataset: Dataset, selection: Selection, context: RunContext
             sweep_root(settings.output_dir, pages.given)
     if profile is not None:
         profile.tell(console)
+    tell_unknown_ratings(settings)
     if told := gone.in_words():
         console.print(told, soft_wrap=True, markup=False)
+    if not account.stopped:  # else there are images that the walk did not come to
+        for told in unused.in_words():
+            console.print(told, soft_wrap=True, markup=False)
     return closing(account, subjects, settings, console)
 
 
@@ -136,6 +141,7 @@ def _pages_alone(subjects: list[str], context: RunContext, console: Console) -> 
     for failure in account.failures:
         line = f"Failed: {failure.session} {failure.step}: {failure.message}"
         console.print(line, soft_wrap=True, markup=False)
+    tell_unknown_ratings(settings)
     console.print(f"Pages of {len(known) - len(account.failures)} participants: {settings.output_dir}", soft_wrap=True)
     return SOME_FAILED if account.failures else ALL_WELL
 
@@ -152,6 +158,7 @@ class _Run:
     pages: Pages
     profile: Profile | None = None
     gone: Gone | None = None
+    unused: Unused | None = None
     warned: bool = False
 
     def unfinished(self, jobs: Iterable[Visit]) -> Iterator[Visit]:
@@ -162,6 +169,8 @@ class _Run:
                 self.pages.walked(session)
                 if self.gone is not None:
                     self.gone.walked(session)
+                if self.unused is not None:
+                    self.unused.walked(session)
                 if not self.warned and _DATE_IN_A_LABEL.search(session.session or ""):
                     self.warned = True
                     log.warning(

@@ -164,6 +164,32 @@ def test_the_group_level_makes_its_page_and_takes_ratings(finished: Finished, tm
     assert (finished.root / "group.html").read_bytes() == page
 
 
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_ratings_of_no_series_and_ratings_that_are_replaced_are_told(
+    finished: Finished, caplog: pytest.LogCaptureFixture, level: str
+) -> None:
+    ratings = finished.root.parent / "ratings.tsv"
+    words = (*(("--steps", "report") if level == "participant" else ()), "--qc-ratings", str(ratings))
+    ratings.write_text("series\trating\nsub-01_T1w\tfail\nsub-02_ses-1_T1w\tpass\nsub-02_ses-2_T1w\tpass\n")
+    assert _run(finished, *words, level=level) == 0
+    assert "--qc-ratings" not in caplog.text
+    ratings.write_text("series\trating\nsub-01_T1w\tpass\nsub-02_ses-1_T1w\tpass\nsub-9_T1w\tpass\nX\tpass\n")
+    assert _run(finished, *words, level=level) == 0
+    assert "--qc-ratings: these series were rated otherwise, and get the new ratings: sub-01_T1w\n" in caplog.text
+    assert "not in the new table and lose their ratings: sub-02_ses-2_T1w\n" in caplog.text
+    assert "--qc-ratings: the output has no such series: X, sub-9_T1w\n" in caplog.text
+
+
+def test_ratings_of_what_a_run_leaves_out_by_choice_are_not_missed(
+    finished: Finished, caplog: pytest.LogCaptureFixture
+) -> None:
+    ratings = finished.root.parent / "ratings.tsv"
+    ratings.write_text("series\trating\nsub-9_T1w\tpass\n")
+    words = ("--steps", "report", "--participant-label", "01", "--qc-ratings", str(ratings))
+    assert _run(finished, *words) == 0
+    assert "--qc-ratings" not in caplog.text
+
+
 def test_a_page_that_fails_costs_itself_alone(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     (finished.root / "sub-01.html").mkdir()
     assert _run(finished, "--steps", "report") == 1

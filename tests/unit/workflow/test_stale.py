@@ -213,6 +213,21 @@ def test_images_that_moved_into_a_session_leave_what_was_made_without_one(tmp_pa
     assert _of(output, "ses-1_desc-preproc_T1w.nii.gz")
 
 
+def test_given_masks_of_no_image_are_named_at_the_end(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "data", T1W)
+    names = [f"sub-{label}_label-lesion_mask.nii.gz" for label in ("01", "1")]
+    given = write_tree(tmp_path / "given", {name: Nifti(fill=1) for name in names})
+    told = _told(root, tmp_path / "out", "--lesions", str(given))
+    assert "Note: of --lesions, by their names of no image in the dataset and not used: sub-1_label-lesion_mask" in told
+    assert "sub-01_label-lesion_mask" not in told
+
+
+def test_ratings_are_held_against_what_the_run_leaves(tmp_path: Path) -> None:
+    (tmp_path / "ratings.tsv").write_text("series\trating\nsub-01_T1w\tpass\nsub-1_T1w\tpass\n")
+    told = _told(_tree(tmp_path / "data", T1W), tmp_path / "out", "--qc-ratings", str(tmp_path / "ratings.tsv"))
+    assert "--qc-ratings: the output has no such series: sub-1_T1w\n" in told
+
+
 def test_a_lesion_masks_own_name_stays_where_it_is(tmp_path: Path) -> None:
     root = _tree(tmp_path / "data", T1W, "sub-01/anat/sub-01_JohnDoe19450312_lesion.nii.gz")
     (root / "sub-01/anat/sub-01_MaryRoe_msk.nii.gz").write_bytes(b"none")
