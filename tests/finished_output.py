@@ -45,6 +45,8 @@ class Finished:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.rows: dict[tuple[str, str | None], list[dict[str, str]]] = {}
+        made_by = {"DatasetType": "derivative", "GeneratedBy": [{"Name": "bids_app"}]}
+        write_bytes(root / "dataset_description.json", json.dumps(made_by).encode())
         write_bytes(root / "docs" / "methods.md", b"# Methods\n\nWhat was done [1].\n\n## References\n\n1. A paper.\n")
 
     def series(
