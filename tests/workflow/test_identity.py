@@ -314,7 +314,7 @@ def test_no_identifier_is_in_an_export(hospital: Hospital, processed: tuple[Path
         "mr-rate": (),
         "slices": ("--planes", "axial", "coronal", "sagittal"),
         "webdataset": ("--export-label", "brain"),
-        "nnunet": ("--export-label", "brain", "--export-images", "T1w+ce@atlas/preproc", "FLAIR@atlas/preproc"),
+        "nnunet": ("--export-label", "brain", "--export-images", "T1w+ce@atlas/preproc", "FLAIR+ce@atlas/preproc"),
     }
     for name, words in formats.items():
         folder = tmp_path / name
