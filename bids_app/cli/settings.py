@@ -17,6 +17,7 @@ from bids_app.cli.machine import available_cpus, available_memory_gb
 from bids_app.cli.together import check_together
 from bids_app.exit_codes import NO_INPUT
 from bids_app.exports.options import EXPORT_OPTIONS, ExportSettings
+from bids_app.inputs.places import named_folder
 from bids_app.inputs.reference import check_rule
 from bids_app.settings import DEFAULT_STEPS, GIVEN, GIVEN_PATHS, STEPS, Settings
 
@@ -192,10 +193,8 @@ def _counts(option: str, value: str) -> tuple[int, ...]:
 
 def _absolute_dataset(word: str) -> str:
     """`[NAME=]DIR` with the folder's path made absolute."""
-    name, sign, folder = word.partition("=")
-    if Path(word).is_dir() or not sign:  # a folder's name may have an equals sign in it
-        return str(Path(word).absolute())
-    return f"{name}={Path(folder).absolute()}"
+    name, folder = named_folder(word)
+    return f"{name}={folder.absolute()}" if name else str(folder.absolute())
 
 
 def _shard(value: Any) -> tuple[int, int]:

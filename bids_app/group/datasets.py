@@ -10,6 +10,7 @@ from pathlib import Path
 from bids_app.exit_codes import INVALID_BIDS
 from bids_app.group.errors import GroupError
 from bids_app.inputs.dataset import open_dataset
+from bids_app.inputs.places import named_folder
 from bids_app.settings import Settings
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
@@ -45,7 +46,7 @@ def sources(settings: Settings) -> list[Source]:
     """
     found = [Source(settings.dataset_name or "dataset-1", settings.bids_dir, settings.output_dir)]
     for number, word in enumerate(settings.also, start=2):
-        name, folder = _split(word)
+        name, folder = named_folder(word)
         found.append(_further(name or f"dataset-{number}", folder))
     labels = [one.label for one in found]
     for label in labels:
@@ -54,14 +55,6 @@ def sources(settings: Settings) -> list[Source]:
         if labels.count(label) > 1:
             raise GroupError(f"two datasets are called {label}: name them, --also NAME={found[-1].label}, apart")
     return found
-
-
-def _split(word: str) -> tuple[str, Path]:
-    """The name, if there is one, and the folder of a word of `--also`."""
-    if Path(word).is_dir():  # such as /data/x=1
-        return "", Path(word)
-    name, equals, folder = word.partition("=")  # the first: a folder can have one in its name, a name cannot
-    return (name, Path(folder)) if equals else ("", Path(word))
 
 
 def _further(label: str, folder: Path) -> Source:

@@ -6,13 +6,8 @@ by Welford's recurrence (1962, doi:10.1080/00401706.1962.10490022), a lesion's f
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,37 +15,32 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.exit_codes import NOTHING_MATCHES, USAGE
-from bids_app.group.people import public_cell
+from bids_app.exit_codes import NOTHING_MATCHES
+from bids_app.group.cohorts import (
+    UNKNOWN,
+    Condition,
+    MapsError,
+    answering,
+    conditions_of,
+    group_words,
+    known_column,
+    manifests,
+    participants,
+    subject_of,
+    where_word,
+    with_public,
+)
 from bids_app.inputs.metadata import read_json_object
-from bids_app.inputs.participants import participant_rows
 from bids_app.outputs.anonymise import safe_text
 from bids_app.outputs.landmarks import contrast_label
-from bids_app.outputs.manifest import Manifest, read_manifest
+from bids_app.outputs.manifest import Manifest
 from bids_app.outputs.writer import image_bytes, json_bytes, write_bytes, write_if_changed
 from bids_app.reports.contents import UNREADABLE, read_table
 from bids_app.settings import Settings
 from bids_app.steps.images import new_image
 
 FOLDER = "group_maps"
-#: The column that every participant has: whether a lesion mask was given and is not empty (1), is empty (0), or none
-#: was given (n/a).
-LESION = "lesion"
-#: What a table has for a value that is not known.
-UNKNOWN = "n/a"
 _WITH_UNIT = ("ADC",)
-#: The most characters of a name that tell of conditions, as names of files have an end.
-_LONGEST = 48
-_CONDITION = re.compile(r"([^=<>!]+)=(.*)")
-_People = Mapping[str, Mapping[str, str | None]]
-
-
-class MapsError(Exception):
-    """Maps that cannot be made; `code` is the exit code."""
-
-    def __init__(self, message: str, code: int = USAGE) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Kind(NamedTuple):
@@ -72,18 +62,6 @@ class Kind(NamedTuple):
     variant: str
     suffix: str
     contrast_agent: bool
-
-
-class Condition(NamedTuple):
-    """That a column has one of several values, which may all be passed on."""
-
-    column: str
-    values: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """As a user writes it."""
-        return f"{self.column}={','.join(self.values)}"
 
 
 @dataclass(frozen=True)
@@ -169,18 +147,18 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
         return []
     output = settings.output_dir
     table = participants(settings)
-    conditions = _conditions(table, settings.maps_where)
-    chosen = _chosen(table, conditions)
-    answering = bool(chosen)
-    column = _known_column(settings.maps_by, table) if settings.maps_by else None
+    conditions = conditions_of(table, settings.maps_where)
+    chosen = answering(table, conditions)
+    nobody = not chosen
+    column = known_column(settings.maps_by, table) if settings.maps_by else None
     if column:
-        chosen = _with_public(table, chosen, column, tell)
+        chosen = with_public(table, chosen, column, tell)
     groups: dict[tuple[str, Kind], list[Found]] = {}
     for found in images_in_atlases(output):
         if found.subject in chosen:
             value = (table[found.subject].get(column) or UNKNOWN) if column else ""
             groups.setdefault((value, found.kind), []).append(found)
-    words = _group_words(table, column) if column else {"": ""}
+    words = group_words(table, column) if column else {"": ""}
     written: list[str] = []
     for value, kind in sorted(groups):  # one after another: an atlas' grid at a time is in memory
         told: dict[str, Any] = {"Column": column, "Value": value} if column else {}
@@ -188,9 +166,9 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
             told["Where"] = [one.text for one in conditions]
         moments, people = _moments(groups[value, kind], output, tell)
         if moments is not None:
-            written += _write(output, moments, people, kind, _where_word(conditions) + words[value], told)
+            written += _write(output, moments, people, kind, where_word(conditions) + words[value], told)
     _remove_earlier(output, written, column, conditions)
-    if not answering and conditions:
+    if nobody and conditions:
         raise MapsError(f"no participant answers --maps-where {' '.join(settings.maps_where)}", NOTHING_MATCHES)
     if not written:
         raise MapsError(
@@ -199,38 +177,13 @@ def write_maps(settings: Settings, tell: Callable[[str], object] = lambda _: Non
     return written
 
 
-def participants(settings: Settings) -> dict[str, dict[str, str | None]]:
-    """What participants.tsv (of the dataset, else of the output) says of every participant in the output.
-
-    Columns are in small letters. A cell that may not be passed on is None; an empty one, or an age that is none,
-    "n/a". `lesion` is added where the table has no such column.
-    """
-    rows: dict[str, dict[str, str | None]] = {}
-    for root in (settings.output_dir, settings.bids_dir):
-        for label, row in participant_rows(root).items():
-            # The reader says an empty age of a table without ages: that is no column.
-            known = {name: text for name, text in row.items() if name != "participant_id" and (text or name != "age")}
-            told = {name: _cell(name, text) for name, text in known.items()}
-            rows.setdefault(label, {}).update(told)
-    result: dict[str, dict[str, str | None]] = {}
-    for subject, lesion in _with_lesion(settings.output_dir).items():
-        result[subject] = {LESION: lesion, **rows.get(subject, {})}
-    return result
-
-
-def _cell(column: str, text: str) -> str | None:
-    if text in ("", UNKNOWN):
-        return UNKNOWN
-    return public_cell(column, text) or (UNKNOWN if column == "age" else None)
-
-
 def images_in_atlases(output: Path) -> Iterator[Found]:
     """Every image and lesion mask in an atlas' space, by the sessions' manifests, participants in order.
 
     Images whose numbers have neither a unit nor a normalisation are left out: their mean says nothing.
     """
-    for folder, manifest in _manifests(output):
-        subject, enhanced = _subject(folder), _with_agent(output / folder)
+    for folder, manifest in manifests(output):
+        subject, enhanced = subject_of(folder), _with_agent(output / folder)
         masks = {
             task.split("/")[2]: file
             for task, file in _files(manifest, "masks")
@@ -339,86 +292,6 @@ _MEANING = {
 }
 
 
-def _conditions(table: _People, written: Sequence[str]) -> list[Condition]:
-    """The conditions that were written, in one order (`group=control`; several values: `site=A,B`)."""
-    result = set()
-    for text in written:
-        found = _CONDITION.fullmatch(text)
-        if found is None:
-            raise MapsError(f"--maps-where {text}: write COLUMN=VALUE, such as group=control or {LESION}=0")
-        column = _known_column(found[1].strip(), table)
-        values = {_cell(column, value.strip()) for value in found[2].split(",")}
-        public = {value for value in values if value is not None}
-        if public != values:  # else it would be in the names of files
-            raise MapsError(f"--maps-where {text}: a value is more than a word or a number")
-        result.add(Condition(column, tuple(sorted(public))))
-    return sorted(result)
-
-
-def _chosen(table: _People, conditions: Sequence[Condition]) -> frozenset[str]:
-    """The participants that answer all conditions."""
-    return frozenset(
-        subject
-        for subject, row in table.items()
-        if all(row.get(condition.column, UNKNOWN) in condition.values for condition in conditions)
-    )
-
-
-def _where_word(conditions: Sequence[Condition]) -> str:
-    """What stands in the name of a map for its conditions, such as `_where-siteIsA`.
-
-    Where letters and digits alone would not tell the conditions from all others, a hash of them follows.
-    """
-    if not conditions:
-        return ""
-    word = "And".join(f"{_word(one.column)}Is{'Or'.join(map(_word, one.values))}" for one in conditions)
-    if [one.text for one in conditions] == [word.replace("Is", "=", 1)] and len(word) <= _LONGEST:
-        return f"_where-{word}"
-    told = json.dumps([one.text for one in conditions])
-    return f"_where-{word[:_LONGEST]}{hashlib.sha256(told.encode()).hexdigest()[:8]}"
-
-
-def _with_public(table: _People, chosen: frozenset[str], column: str, tell: Callable[[str], object]) -> frozenset[str]:
-    """The chosen participants whose cell of a column may be written into names of files."""
-    hidden = {subject for subject in chosen if table[subject].get(column, UNKNOWN) is None}
-    if hidden:
-        who = "1 participant is" if len(hidden) == 1 else f"{len(hidden)} participants are"
-        tell(f"{who} in no map by {column}: what the column says of them is more than a word or a number")
-    return chosen - hidden
-
-
-def _known_column(column: str, table: _People) -> str:
-    """A column's name as the table has it."""
-    known = sorted({name for row in table.values() for name in row})
-    if column.lower() not in known:
-        raise MapsError(f"participants.tsv has no column {column}; it has {', '.join(known)}")
-    return column.lower()
-
-
-def _with_lesion(output: Path) -> dict[str, str]:
-    """Whether each participant has a lesion: "1", "0" (an empty mask) or "n/a" (no mask)."""
-    result: dict[str, str] = {}
-    for folder, manifest in _manifests(output):
-        subject = _subject(folder)
-        volumes = [task.facts.get("lesion_ml") for name, task in manifest.tasks.items() if name.startswith("lesion/")]
-        here = "n/a" if not volumes else "1" if any(volumes) else "0"
-        before = result.get(subject, "n/a")
-        result[subject] = max(before, here) if "n/a" not in (before, here) else here if before == "n/a" else before
-    return result
-
-
-def _manifests(output: Path) -> Iterator[tuple[Path, Manifest]]:
-    """Each session's folder below the output, and its manifest."""
-    logs = output / "logs"
-    found = [*logs.glob("sub-*/manifest.json"), *logs.glob("sub-*/ses-*/manifest.json")]
-    for path in sorted(found, key=lambda one: one.parts):
-        yield path.parent.relative_to(logs), read_manifest(path)
-
-
-def _subject(folder: Path) -> str:
-    return folder.parts[0].removeprefix("sub-")
-
-
 def _with_agent(folder: Path) -> dict[str, bool]:
     """Whether a contrast agent was given for each series of a session, by its table."""
     rows = (row for table in folder.glob("*_series.tsv") for row in read_table(table))
@@ -431,30 +304,3 @@ def _files(manifest: Manifest, variant: str = "") -> Iterator[tuple[str, str]]:
             for file in task.files:
                 if file.path.endswith(".nii.gz"):
                     yield name, file.path
-
-
-def _group_words(table: _People, column: str) -> dict[str, str]:
-    """What stands in the name of a map for each value of a column, such as `_site-A`."""
-    of_column = _words({name for row in table.values() for name in row})[column]
-    # All values of the column and not the chosen ones alone: a value has one word whoever is chosen.
-    values = {row.get(column) or UNKNOWN for row in table.values()}
-    return {value: f"_{of_column}-{word}" for value, word in _words(values).items()}
-
-
-def _words(texts: Collection[str]) -> dict[str, str]:
-    """A word of letters and digits for each text; those of which it would be the same, or nothing, are numbered."""
-    plain = {text: _word(text) for text in sorted(texts)}
-    # Small and capital letters are one to some file systems.
-    shared = Counter(word.lower() for word in plain.values())
-    words = {text: word for text, word in plain.items() if word and shared[word.lower()] == 1}
-    taken = {word.lower() for word in words.values()}
-    for text, word in plain.items():
-        if text not in words:
-            numbered = (f"{word}value{number}" for number in count(1))
-            words[text] = next(name for name in numbered if name.lower() not in taken)
-            taken.add(words[text].lower())
-    return words
-
-
-def _word(text: str) -> str:
-    return re.sub("[^A-Za-z0-9]", "", text)

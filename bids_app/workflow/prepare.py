@@ -53,12 +53,12 @@ def check_folders(settings: Settings) -> None:
             "give a folder outside it",
             CANNOT_CREATE,
         )
-    if settings.work_dir is not None:
-        work = settings.work_dir.resolve()
-        if work in (source, output) or source in work.parents or output in work.parents:
-            raise SetupError(
-                f"the work folder {settings.work_dir} must lie outside the dataset and the output", CANNOT_CREATE
-            )
+    place = settings.work_dir or Path(tempfile.gettempdir())  # TMPDIR may lie there, too
+    if any(place.resolve().is_relative_to(folder) for folder in (source, output)):
+        raise SetupError(
+            f"the work folder {place} must lie outside the dataset and the output; give another one with -w",
+            CANNOT_CREATE,
+        )
     if output.exists() and not output.is_dir():
         raise SetupError(f"the output {settings.output_dir} is a file; give a folder", CANNOT_CREATE)
     _check_owner(settings.output_dir)

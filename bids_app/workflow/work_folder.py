@@ -38,19 +38,9 @@ def private_work_folder(settings: Settings) -> Iterator[Path]:
     Raises
     ------
     SetupError
-        It cannot be made, or would lie in the dataset or the output (73), or its path is none that ANTs can read (64).
+        It cannot be made (73), or its path is none that ANTs can read (64). (Where it may lie is `prepare`'s to say.)
     """
     place = settings.work_dir or Path(tempfile.gettempdir())
-    for folder in (
-        settings.bids_dir,
-        settings.output_dir,
-    ):  # the one of -w is checked before; TMPDIR may lie there, too
-        if place.resolve().is_relative_to(folder.resolve()):
-            raise SetupError(
-                f"the work folder {place} must lie outside the dataset and the output, and lies in {folder}; "
-                "give another one with -w",
-                CANNOT_CREATE,
-            )
     if set("[]") & set(str(place.absolute())):
         raise SetupError(
             f"the work folder {place} has a square bracket in its path, which ANTs takes for its own; "

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bids_app.group.maps import MapsError, Moments, participants, write_maps
+from bids_app.group.cohorts import MapsError, participants
+from bids_app.group.maps import Moments, write_maps
 from bids_app.outputs.manifest import FileRecord, TaskRecord, manifest_path, record_task
 from bids_app.settings import Settings
 

@@ -79,3 +79,24 @@ def test_an_output_of_ours_is_taken_even_where_a_file_is_lost(tmp_path: Path, fi
 def test_a_folder_without_participants_is_taken(tmp_path: Path, files: dict[str, Any]) -> None:
     write_tree(tmp_path / "out", files, described=False)
     check_folders(Settings(tmp_path / "in", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("place", ["data", "data/tmp", "out/tmp", "link"])
+@pytest.mark.parametrize("by", ["-w", "TMPDIR"])
+def test_a_work_folder_in_the_dataset_or_the_output_is_refused(
+    tmp_path: Path, place: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / place
+    settings = Settings(tmp_path / "data", tmp_path / "out", work_dir=work if by == "-w" else None)
+    for folder in (settings.bids_dir, settings.output_dir):
+        (folder / "tmp").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data/tmp")
+    if by == "TMPDIR":
+        monkeypatch.setattr(prepare.tempfile, "gettempdir", lambda: str(work))
+    with pytest.raises(SetupError, match="outside the dataset and the output") as told:
+        check_folders(settings)
+    assert told.value.code == CANNOT_CREATE
+
+
+def test_a_work_folder_around_them_is_none_of_them(tmp_path: Path) -> None:
+    check_folders(Settings(tmp_path / "data", tmp_path / "out", work_dir=tmp_path))
