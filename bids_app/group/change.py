@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.group.datasets import Source
-from bids_app.group.from_output import contrast_of
+from bids_app.group.from_output import contrast_of, measured
 from bids_app.group.summaries import Count
 from bids_app.inputs.errors import HeaderError
 from bids_app.inputs.headers import read_header
@@ -151,12 +151,11 @@ def _percent(difference: float, before: float) -> float | None:
 
 def _numbers(series: SeriesContent) -> Iterator[tuple[str, str, float, float]]:
     """Step, measure, value before and value after."""
-    known = series.measures
     for step, measure, before, after in PAIRS:
-        first, second = known.get(before), known.get(after)
+        first, second = measured(series, before), measured(series, after)
         if first is not None and second is not None:
             yield step, measure, first, second
-    volume, percent = known.get("mask_volume_ml"), known.get("atlas_volume_change_percent")
+    volume, percent = measured(series, "mask_volume_ml"), measured(series, "atlas_volume_change_percent")
     if volume is not None and percent is not None:
         yield "atlas", "brain volume (mL)", volume, volume * (1 + percent / 100)
 

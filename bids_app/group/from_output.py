@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -86,6 +87,12 @@ def contrast_of(series: SeriesContent) -> str:
     return str(_contrast(series).get("contrast") or series.cell("suffix"))
 
 
+def measured(series: SeriesContent, name: str) -> float | None:
+    """A quality number of a series; None where it could not be had, or is none (NaN, infinite)."""
+    value = series.measures.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _contrast(series: SeriesContent) -> Row:
     try:
         entities, suffix = parse_entities(series.name)
@@ -97,7 +104,7 @@ def _contrast(series: SeriesContent) -> Row:
 
 def _numbers(series: SeriesContent) -> dict[str, Any]:
     """The intensities in the brain and its volume, where they were measured."""
-    row: Row = {column: series.measures.get(name) for column, name in _MEASURES.items()}
+    row: Row = {column: measured(series, name) for column, name in _MEASURES.items()}
     row["intensity_of"] = "brain" if row["intensity_p50"] is not None else None
     return row
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ def _pieces(output: Path) -> Iterator[bytes]:
         for series in sorted({name.split("/")[1] for name in manifest.tasks}):
             where = (subject, session[0] if session else "n/a", series, series.rpartition("_")[2])
             for name, value in measures_of(series, manifest).items():
-                rows.append("\t".join((*where, name, "n/a" if value is None else str(value))) + "\n")
+                rows.append(
+                    "\t".join((*where, name, str(value) if value is not None and math.isfinite(value) else "n/a"))
+                    + "\n"
+                )
         yield "".join(rows).encode()
 
 

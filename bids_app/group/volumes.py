@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.group.datasets import Source
+from bids_app.group.from_output import measured
 from bids_app.reports.contents import SessionContent, read_participant, read_table, subjects_of
 
 HEAD = "intracranial_ml"
@@ -48,9 +49,9 @@ def corrected_volumes(sources: Iterable[Source]) -> list[dict[str, Any]]:
 
 def _volumes(output: Path, session: SessionContent) -> Iterator[tuple[str, dict[str, str], float, float]]:
     """Series, what it is, its volume and the intracranial one, for every volume of a session."""
-    heads = {series.name: series.measures.get(HEAD) for series in session.series}
+    heads = {series.name: measured(series, HEAD) for series in session.series}
     for series in session.series:
-        head, volume = heads[series.name], series.measures.get("mask_volume_ml")
+        head, volume = heads[series.name], measured(series, "mask_volume_ml")
         if head and volume is not None:
             what = {"measure": "mask_volume_ml", "method": "mask", "structure": "brain", "hemisphere": "both"}
             yield series.name, what, volume, head

@@ -73,7 +73,9 @@ def histogram(
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
+    """Round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten; none where that is no range."""
+    if not (np.isfinite(low) and np.isfinite(high) and high > low):
+        return []
     raw = (high - low) / max(1, most - 1)
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)

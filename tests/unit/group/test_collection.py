@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_output import Finished
 from rich.console import Console
-from simulated_collection import raw_dataset, two_scanners
+from simulated_collection import add_participant, raw_dataset, two_scanners
 from trees import Nifti, write_tree
 
 from bids_app.cli.main import run
@@ -79,6 +80,17 @@ def test_a_page_does_not_tell_where_an_unreadable_image_lies(tmp_path: Path) -> 
     notes = "".join(line for line in said.splitlines() if line.startswith("Note:"))
     assert str(tmp_path) not in page + notes
     assert "Jane" not in page + notes
+
+
+def test_a_measure_that_is_no_number_is_not_drawn(tmp_path: Path) -> None:
+    raw = write_tree(tmp_path / "raw", {"sub-01/anat/sub-01_T1w.nii.gz": Nifti()})
+    for value in ("nan", "inf"):
+        made = Finished(tmp_path / value)
+        measures = {name: float(value) for name in ("bias_cv_before", "brain_p50", "brain_mean", "intracranial_ml")}
+        add_participant(made, "01", 1, measures={**measures, "bias_cv_after": 0.1, "atlas_volume_change_percent": 1.0})
+        _run(Settings(raw, tmp_path / value))
+        for path in sorted((tmp_path / value).glob("group_*.tsv")):
+            assert not re.search(rf"\b{value}\b", path.read_text()), path.name
 
 
 def test_several_raw_datasets_are_compared_by_their_headers(tmp_path: Path) -> None:

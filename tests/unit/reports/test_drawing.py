@@ -207,6 +207,11 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float] | None) -> 
         assert found == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize(("low", "high"), [(np.nan, np.nan), (0, np.inf), (np.nan, 1), (1, 1), (2, 1)])
+def test_what_is_no_range_has_no_ticks(low: float, high: float) -> None:
+    assert charts.round_ticks(low, high) == []
+
+
 def test_the_brightest_tissue_begins_between_the_two_brighter_classes() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(middle, 4, 4000) for middle in (20, 60, 100)])
