@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bids_app.group.card import cards
 from bids_app.group.change import CHANGE_COLUMNS, Change, change_rows, collect
 from bids_app.group.columns import COLUMNS
 from bids_app.group.datasets import Source, sources
-from bids_app.group.profile import NAME, Profile, gather, table_bytes, write_profile
+from bids_app.group.profile import NAME, Profile, gather, table_pieces, write_profile
 from bids_app.group.regions import REGION_COLUMNS, regions_of
 from bids_app.group.summaries import (
     DISTRIBUTION_COLUMNS,
@@ -31,7 +32,7 @@ from bids_app.group.voxels import foreground_cells
 from bids_app.group.weights import balance
 from bids_app.inputs.dataset import Selection
 from bids_app.outputs.landmarks import landmarks_bytes
-from bids_app.outputs.writer import remove_partial_files, write_bytes, write_if_changed
+from bids_app.outputs.writer import remove_partial_files, write_if_changed, write_pieces
 from bids_app.reports.collection_page import Collection, collection_page
 from bids_app.settings import Settings
 
@@ -77,10 +78,12 @@ class _Account:
         """The column whose groups are compared."""
         return self.settings.compare or ("dataset" if len(self.sources) > 1 else None)
 
-    def write(self, name: str, columns: Sequence[str], rows: Sequence[Any]) -> None:
-        """A table; one without a row is no file."""
-        if rows:
-            write_bytes(self.output / name, table_bytes(columns, rows))
+    def write(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """A table, as its rows come; one without a row is no file."""
+        coming = iter(rows)
+        first = next(coming, None)
+        if first is not None:
+            write_pieces(self.output / name, table_pieces(columns, chain((first,), coming)))
         else:
             (self.output / name).unlink(missing_ok=True)
 

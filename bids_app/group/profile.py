@@ -161,10 +161,11 @@ def cell(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def table_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """A table as tab-separated text."""
-    lines = ["\t".join(columns), *("\t".join(cell(row.get(name)) for name in columns) for row in rows)]
-    return ("\n".join(lines) + "\n").encode()
+def table_pieces(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """A table as tab-separated text, one line after another."""
+    yield ("\t".join(columns) + "\n").encode()
+    for row in rows:
+        yield ("\t".join(cell(row.get(name)) for name in columns) + "\n").encode()
 
 
 def _lines(profile: Profile) -> Iterator[bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from bids_app.group.datasets import Source
-from bids_app.reports.contents import read_participant, read_table, subjects_of
+from bids_app.reports.contents import SessionContent, read_participant, read_table, subjects_of
 
 REGION_COLUMNS = (
     "dataset", "participant_id", "session_id", "series", "parcellation", "index", "region", "hemisphere", "voxels",
@@ -16,23 +17,32 @@ REGION_COLUMNS = (
 _TABLES: dict[str, dict[str, str]] = {"regions": {}, "thickness": {"voxels": "thickness_voxels"}}
 
 
-def regions_of(sources: Iterable[Source]) -> list[dict[str, Any]]:
-    """The rows of every session's tables, those of one region (volume, thickness) joined; cells as they are there."""
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+def regions_of(sources: Iterable[Source]) -> Iterator[dict[str, Any]]:
+    """The rows of every session's tables, those of one region (volume, thickness) joined; cells as they are there.
+
+    They come one session after another: those of 20,000 sessions would take gigabytes together.
+    """
     for source in sources:
         for subject in subjects_of(source.output) if source.output else ():
             assert source.output is not None
             for session in read_participant(source.output, subject).sessions:
-                for series in session.series:
-                    for task, renamed in _TABLES.items():
-                        record = series.tasks.get(task)
-                        paths = [one.path for one in record.files if one.path.endswith("_stats.tsv")] if record else []
-                        for row in read_table(source.output / paths[0]) if paths else ():
-                            where = (source.label, f"sub-{subject}", session.name or "n/a", series.name)
-                            key = (*where, row["parcellation"], row["index"], row["region"], row["hemisphere"])
-                            told = {renamed.get(name, name): cell for name, cell in row.items()}
-                            rows.setdefault(key, dict(zip(REGION_COLUMNS[:4], where, strict=True))).update(told)
-    return [{name: _known(row.get(name)) for name in REGION_COLUMNS} for row in rows.values()]
+                where = {"dataset": source.label, "participant_id": f"sub-{subject}"}
+                for row in _rows(source.output, session):
+                    yield {name: _known((where | row).get(name)) for name in REGION_COLUMNS}
+
+
+def _rows(output: Path, session: SessionContent) -> Iterable[dict[str, str]]:
+    """The rows of a session."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for series in session.series:
+        for task, renamed in _TABLES.items():
+            record = series.tasks.get(task)
+            paths = [one.path for one in record.files if one.path.endswith("_stats.tsv")] if record else []
+            for row in read_table(output / paths[0]) if paths else ():
+                key = (series.name, row["parcellation"], row["index"], row["region"], row["hemisphere"])
+                told = {renamed.get(name, name): cell for name, cell in row.items()}
+                rows.setdefault(key, {"session_id": session.name, "series": series.name}).update(told)
+    return rows.values()
 
 
 def _known(cell: Any) -> Any:

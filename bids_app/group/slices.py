@@ -52,31 +52,34 @@ class Slice:
     content: str  # hash of the image and the mask
 
 
-def slices(sources: Iterable[Source], space: str | None = None) -> list[Slice]:
-    """The slices of all processed series, of one space: the atlas that most have, else native."""
-    found = [
-        (source, participant.label, session, series)
-        for source in sources
-        if source.output is not None
-        for subject in subjects_of(source.output)
-        for participant in (read_participant(source.output, subject),)
-        for session in participant.sessions
-        for series in session.series
-        if series.cell("status") == "done"
-    ]
+def slices(sources: Sequence[Source], space: str | None = None) -> list[Slice]:
+    """The slices of all processed series, of one space: the atlas that most have, else native.
+
+    Outputs are read twice where the space is not given: what is in them is too much to be held.
+    """
     if space is None:
-        atlases = Counter(atlas for _, _, _, series in found for atlas in series.atlases()[:1])
+        atlases = Counter(atlas for *_, series in _finished(sources) for atlas in series.atlases()[:1])
         space = atlases.most_common(1)[0][0] if atlases else NATIVE
     return [
         Slice(
-            source.label, participant, series.name,
+            label, f"sub-{subject}", series.name,
             contrast_of(series), variant,
-            source.output / image, source.output / mask if mask else None, content,
+            output / image, output / mask if mask else None, content,
         )
-        for source, participant, session, series in found
-        if source.output is not None
+        for label, output, subject, session, series in _finished(sources)
         for variant, image, mask, content in _variants(session, series, space)
     ]  # fmt: skip
+
+
+def _finished(sources: Iterable[Source]) -> Iterator[tuple[str, Path, str, SessionContent, SeriesContent]]:
+    """Every processed series with its dataset, output, participant and session, one participant after another."""
+    for source in sources:
+        for subject in subjects_of(source.output) if source.output else ():
+            assert source.output is not None
+            for session in read_participant(source.output, subject).sessions:
+                for series in session.series:
+                    if series.cell("status") == "done":
+                        yield source.label, source.output, subject, session, series
 
 
 def _variants(session: SessionContent, series: SeriesContent, space: str) -> Iterator[tuple[str, str, str | None, str]]:
