@@ -48,7 +48,7 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
-    from bids_app.inputs.dataset import list_subjects, open_dataset
+    from bids_app.inputs.dataset import list_subjects, open_dataset, tell_odd_names
 
     dataset = open_dataset(settings.bids_dir)
     if arguments.level == "group":
@@ -58,6 +58,7 @@ def _main(words: list[str], environment: Mapping[str, str]) -> int:
         check_folders(settings)
         return run_group(settings, console)
     selection = _selection(settings)
+    tell_odd_names(dataset)
     subjects = list_subjects(dataset, selection)  # an unknown label is told before anything is looked for
     if command.export is not None:
         from bids_app.exports.run import run_export

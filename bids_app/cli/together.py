@@ -16,6 +16,8 @@ from bids_app.settings import GROUP_ONLY, Settings
 #: Options that choose participants, sessions and series; the group level takes all that the output has.
 _CHOOSING = ("participant_label", "session_label", "shard", "bids_filter_file")
 _OF_DRY_RUNS = ("json", "nodes", "plan_sessions", "cost_model")
+#: Options of the group level that say something of processed images.
+_OF_PROCESSED = ("maps", "densenet_weights")
 _OF_VBM = ("smoothing_fwhm", "modulation")
 
 
@@ -37,6 +39,8 @@ def check_together(words: Mapping[str, Any], given: Mapping[str, Any], settings:
         if dry_run:
             raise UsageError("--dry-run goes with the levels participant and export: the group level has none")
         _none_of(_CHOOSING, words, "goes with the level participant: the group level takes all that the output has")
+        if settings.profile_only:
+            _none_of(_OF_PROCESSED, words, "goes with images that were processed, which --profile-only passes over")
     if level == "participant":
         _none_of(GROUP_ONLY, words, "goes with the level group")
     if level != "export":

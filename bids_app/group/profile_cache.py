@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_app import __version__
 from bids_app.group.columns import Row, raw_rows
-from bids_app.inputs.dataset import Selection, list_subjects, open_dataset
+from bids_app.inputs.dataset import Selection, list_subjects, open_dataset, tell_odd_names
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.series import printable
 from bids_app.inputs.walker import DATATYPES, Walker, entries_of
@@ -35,6 +35,7 @@ def cached_rows(root: Path, selection: Selection, cache: Path) -> Iterator[list[
         The cache cannot be written.
     """
     dataset = open_dataset(root)
+    tell_odd_names(dataset)
     subjects = list_subjects(dataset, selection)
     walker = Walker(root, selection)
     of_root = _root_stamp(root, selection)

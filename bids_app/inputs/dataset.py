@@ -99,18 +99,14 @@ def open_dataset(root: Path) -> Dataset:
 def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
     """The labels of the selected subjects (without `sub-`), sorted, by the names of the folders alone.
 
-    A label that BIDS does not allow is told and left out: what is made of it would be no BIDS either.
+    A label that BIDS does not allow is left out: what is made of it would be no BIDS either.
 
     Raises
     ------
     InputError
         A label that the dataset does not have (18), or an impossible shard (64).
     """
-    ignored = Ignore.of(dataset.root)
-    places = [entry for entry in entries_of(dataset.root) if not ignored(entry.name + "/") and is_place(entry)]
-    found = sorted(entry.name.removeprefix("sub-") for entry in places if entry.name.startswith("sub-"))
-    for name in sorted(entry.name for entry in places if _LIKE_A_SUBJECT.match(entry.name)):
-        log.warning("Warning: %s is not looked at; if it is a participant, name it sub-LABEL", printable(name))
+    found = sorted(name.removeprefix("sub-") for name in _places(dataset) if name.startswith("sub-"))
     if selection.participants:
         labels = {label.removeprefix("sub-") for label in selection.participants}
         unknown = sorted(labels - set(found))
@@ -119,13 +115,27 @@ def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
                 f"no such participant in {dataset.root}: {', '.join(unknown)}; {_some(found)}", NOTHING_MATCHES
             )
         found = [label for label in found if label in labels]
-    for label in [label for label in found if not _LABEL.fullmatch(label)]:
-        found.remove(label)
-        log.warning("Warning: sub-%s is not looked at: a label is of letters and digits; rename it", printable(label))
     index, count = selection.shard
     if not 1 <= index <= count:
         raise InputError(f"--shard {index}/{count}: the first number runs from 1 to the second", USAGE)
-    return [label for label in found if shard_of(label, count) == index]
+    return [label for label in found if _LABEL.fullmatch(label) and shard_of(label, count) == index]
+
+
+def tell_odd_names(dataset: Dataset) -> None:
+    """Log which folders look like a participant's and are not looked at, for their names."""
+    for name in _places(dataset):
+        if _LIKE_A_SUBJECT.match(name):
+            log.warning("Warning: %s is not looked at; if it is a participant, name it sub-LABEL", printable(name))
+        elif name.startswith("sub-") and not _LABEL.fullmatch(name.removeprefix("sub-")):
+            log.warning("Warning: %s is not looked at: a label is of letters and digits; rename it", printable(name))
+
+
+def _places(dataset: Dataset) -> list[str]:
+    """The names of the root's folders that `.bidsignore` does not name."""
+    ignored = Ignore.of(dataset.root)
+    return sorted(
+        entry.name for entry in entries_of(dataset.root) if not ignored(entry.name + "/") and is_place(entry)
+    )
 
 
 def shard_of(subject: str, count: int) -> int:

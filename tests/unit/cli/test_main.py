@@ -124,6 +124,15 @@ def _two_sessions(root: Path, label: str = "01") -> None:
         (anat / f"sub-{label}_ses-{session}_T1w.nii.gz").write_bytes(image)
 
 
+def test_an_odd_folder_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = _dataset(tmp_path / "data")
+    for name in ("sub02", "sub-b_d"):
+        (data / name / "anat").mkdir(parents=True)
+    run([str(data), str(tmp_path / "out"), "participant", "--dry-run"], _environment(tmp_path))
+    for name in ("sub02", "sub-b_d"):
+        assert caplog.text.count(f"{name} is not looked at") == 1
+
+
 @pytest.mark.parametrize(
     "steps", [("--steps", "coregister", "atlas"), ("--denoise", "--steps", "mask", "bias")], ids=str
 )

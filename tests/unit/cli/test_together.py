@@ -24,6 +24,8 @@ def _command(*words: str) -> Command:
         ("group --shard 1/2", "--shard goes with the level participant"),
         ("group --bids-filter-file f", "--bids-filter-file goes with the level participant"),
         ("group --format slices", "--format goes with the level export"),
+        ("group --profile-only --maps", "--maps goes with images that were processed"),
+        ("group --profile-only --densenet-weights f", "--densenet-weights goes with images that were processed"),
         ("participant --maps", "--maps goes with the level group"),
         ("participant --learn-nyul", "--learn-nyul goes with the level group"),
         ("participant --compare sex", "--compare goes with the level group"),
