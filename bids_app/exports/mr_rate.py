@@ -119,16 +119,16 @@ def study_job(source: Source, entry: Entry, batch: str, settings: ExportSettings
     facts = raw_facts(source.bids_dir, entry.subject, entry.session)
     native, coreg, atlas = settings.three_images()
     ids, refused = series_ids(study.series, facts)
-    left_out = [(entry.study, series.contrast, reason) for series, reason in refused]
+    left_out = [(entry.study, series.channel, reason) for series, reason in refused]
     named = []
     for series in study.series:
         if series.name in ids:
             if native_image(series, native) is None:
-                left_out.append((entry.study, series.contrast, f"there is no image {native} of it"))
+                left_out.append((entry.study, series.channel, f"there is no image {native} of it"))
             else:
                 named.append((series, ids[series.name]))
                 if atlas.space != "atlas" and series.image(atlas) is None:  # some study has it
-                    left_out.append((entry.study, series.contrast, no_image(atlas)))
+                    left_out.append((entry.study, series.channel, no_image(atlas)))
     if not named:
         return None, left_out
     members = {

@@ -32,7 +32,7 @@ from bids_app.exports.studies import Derivative, StudySeries
 from bids_app.exports.survey import Entry, Source
 from bids_app.settings import Settings
 
-_VERSION = 2
+_VERSION = 3
 TABLE = "slices.csv"
 #: Of the person and the acquisition: what a linear probe may be asked for, beside the columns before.
 _ABOUT = ("age", "sex", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "MRAcquisitionType")
@@ -215,7 +215,7 @@ def _job(source: Source, entry: Entry, export: ExportSettings) -> tuple[SlicesJo
         for wanted in export.wanted():
             if (image := series.image(wanted)) is None:
                 if series.is_of(wanted):
-                    lacking.append((entry.study, series.contrast, no_image(wanted)))
+                    lacking.append((entry.study, series.channel, no_image(wanted)))
                 continue
             label = study.label(series, image, export.export_label) if export.export_label else None
             volumes.append(_volume(entry, series, image, label, str(wanted), export, study.person))
@@ -244,7 +244,7 @@ def _volume(
         "patient": entry.patient,
         "study": entry.study,
         "series": "_".join((*own, series.series.suffix)),
-        "contrast": series.contrast,
+        "contrast": series.channel,
         "image": kind,
     }
     said = series.acquisition.get("SpacingBetweenSlices") if image.space == "native" else None

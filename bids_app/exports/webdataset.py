@@ -23,7 +23,7 @@ from bids_app.exports.studies import Derivative
 from bids_app.exports.survey import Entry, Source
 from bids_app.outputs.writer import json_bytes
 
-_VERSION = 1
+_VERSION = 2
 _MB = 1_000_000
 #: Two blocks of zeros at the end of a tar file.
 _END = 1024
@@ -141,7 +141,7 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
         for kind in wanted:
             if (image := series.image(kind)) is None:
                 if series.is_of(kind):
-                    lacking.append((series.contrast, no_image(kind)))
+                    lacking.append((series.channel, no_image(kind)))
                 continue
             own = [f"{key}-{value}" for key, value in series.series.entities if key not in ("sub", "ses")]
             name = "_".join((*own, series.series.suffix)).lower()
@@ -149,7 +149,7 @@ def _sample(source: Source, entry: Entry, export: ExportSettings) -> Sample | No
             name = _another(name, found)
             label = study.label(series, image, export.export_label) if export.export_label else None
             found[name] = (image, label)
-            images[name] = {"contrast": series.contrast, "image": str(kind), "reference": series.is_reference}
+            images[name] = {"contrast": series.channel, "image": str(kind), "reference": series.is_reference}
             images[name] |= {"acquisition": series.acquisition}
     if not found:
         return None

@@ -133,9 +133,7 @@ def tell_odd_names(dataset: Dataset) -> None:
 def _places(dataset: Dataset) -> list[str]:
     """The names of the root's folders that `.bidsignore` does not name."""
     ignored = Ignore.of(dataset.root)
-    return sorted(
-        entry.name for entry in entries_of(dataset.root) if not ignored(entry.name + "/") and is_place(entry)
-    )
+    return sorted(entry.name for entry in entries_of(dataset.root) if not ignored(entry.name + "/") and is_place(entry))
 
 
 def shard_of(subject: str, count: int) -> int:
