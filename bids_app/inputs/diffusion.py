@@ -81,8 +81,11 @@ def _images_in(series: Series, rule: DiffusionRule) -> Iterator[Series]:
     """The image of a 3-D file, or b0 and trace of a 4-D one."""
     assert series.header is not None
     try:
-        b_values = b_values_of(series.path, series.extension, rule.root)
-        if len(series.header.shape) < 4:
+        single = len(series.header.shape) < 4
+        # the name of a single image (acq-b0) says more of it than a table that it would share with others
+        inherited = not single or b_value_of_name(series) is None
+        b_values = b_values_of(series.path, series.extension, rule.root, inherited)
+        if single:
             yield _single(series, b_values, rule)
             return
         yield from _split(series, b_values, rule)

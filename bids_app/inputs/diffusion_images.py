@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.inputs.places import is_file
+from bids_app.inputs.places import is_file, is_there
 from bids_app.inputs.series import Diffusion, Series
 from bids_app.steps.diffusion import apparent_diffusion, mean_b0, trace_image
 from bids_app.steps.images import ImageError, grid_affine, new_image, same_grid
@@ -23,15 +25,20 @@ class GradientError(ValueError):
     """A gradient table that cannot be used; the message says why, for a user."""
 
 
-def b_values_of(path: Path, extension: str, root: Path) -> tuple[float, ...] | None:
+def b_values_of(path: Path, extension: str, root: Path, inherited: bool = True) -> tuple[float, ...] | None:
     """The b-values (s/mm^2) of an image from the `.bval` file that holds for it; None where there is none.
+
+    Parameters
+    ----------
+    inherited
+        Whether a file that may hold for other images, too, is looked at.
 
     Raises
     ------
     GradientError
         The file cannot be read, or holds something else than numbers from 0 on.
     """
-    file = _table_of(path, extension, root, ".bval")
+    file = _table_of(path, extension, root, ".bval", inherited)
     if file is None:
         return None
     values = _numbers(file).ravel()
@@ -105,16 +112,26 @@ def _array(image: Any) -> NDArray[np.float32]:
     return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _table_of(path: Path, extension: str, root: Path, wanted: str) -> Path | None:
-    """The gradient table beside an image, or, as BIDS has it inherit, `dwi.bval` of a folder above."""
-    beside = path.with_name(path.name.removesuffix(extension) + wanted)
-    if is_file(beside):
-        return beside
+def _table_of(path: Path, extension: str, root: Path, wanted: str, inherited: bool = True) -> Path | None:
+    """The gradient table that holds for an image, as BIDS has it inherit: the nearest, of one folder the most specific.
+
+    One that holds for several images has fewer entities than they (`sub-01_dwi.bval` for `sub-01_part-mag_dwi.nii.gz`).
+    The possible names are tried: to list the root, with all its participants, would take long for each image.
+    """
+    *entities, suffix = path.name.removesuffix(extension).split("_")
     for folder in path.parents:
-        for name in (f"dwi{wanted}", f"{path.name.split('_')[0]}_dwi{wanted}"):
-            if folder != path.parent and is_file(folder / name):
-                return folder / name
-        if folder == root:
+        at_root = folder == root
+        owner, others = ([], entities[1:]) if at_root else (entities[:1], entities[1:])
+        for count in range(len(others), -1 if inherited else len(others) - 1, -1):
+            for kept in itertools.combinations(others, count):
+                file = folder / ("_".join((*owner, *kept, suffix)) + wanted)
+                if not os.path.lexists(file):
+                    continue
+                if is_file(file):
+                    return file
+                if not is_there(file):
+                    raise GradientError(f"{file.name} is a link to content that is not here; fetch it with datalad get")
+        if at_root or not inherited:
             break
     return None
 

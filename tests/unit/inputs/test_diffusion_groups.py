@@ -8,7 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from trees import Nifti, oriented, write_tree
+from trees import Link, Nifti, oriented, write_tree
 
 from bids_app.inputs.content import check_content
 from bids_app.inputs.dataset import Selection, open_dataset, walk
@@ -105,6 +105,38 @@ def test_a_4d_file_holds_b0_and_trace(tmp_path: Path) -> None:
     adc = np.asarray(load_series(by_name[COMPUTED]).dataobj)
     np.testing.assert_allclose(adc, 0.8e-3, rtol=1e-4)
     assert by_name[COMPUTED].files == ("sub-01/dwi/sub-01_dwi.nii.gz",)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "sub-01/ses-1/dwi/sub-01_ses-1_acq-x_dwi",  # shared by the runs, or by magnitude and phase
+        "sub-01/ses-1/dwi/sub-01_ses-1_run-1_dwi",
+        "sub-01/ses-1/sub-01_ses-1_dwi",
+        "sub-01/sub-01_acq-x_dwi",
+        "acq-x_dwi",
+        "dwi",
+    ],
+)
+def test_gradient_tables_are_inherited(tmp_path: Path, place: str) -> None:
+    image = "sub-01/ses-1/dwi/sub-01_ses-1_acq-x_run-1_part-mag_dwi.nii.gz"
+    far = {"dwi.bval": "0 1\n", "dwi.bvec": "0 1\n0 0\n0 0\n"} if place != "dwi" else {}  # a nearer one wins
+    near = {f"{place}.bval": "0 1000 1000 1000\n", f"{place}.bvec": "0 1 0 0\n0 0 1 0\n0 0 0 1\n"}
+    other = {f"{Path(place).parent}/sub-01_acq-y_dwi.bval": "0 2\n", f"{place.removesuffix('dwi')}trace.bval": "0 3\n"}
+    files = {image: _four([0, 1000, 1000, 1000]), **far, **other, **near}
+    (session,) = walk(open_dataset(write_tree(tmp_path, files)), Selection())
+    assert not session.rejected
+    assert {one.diffusion.b_value for one in session.series if one.diffusion and one.suffix == "trace"} == {1000}
+
+
+def test_a_single_image_whose_name_tells_its_b_value_takes_no_table_of_others(tmp_path: Path) -> None:
+    files = {"acq-b0_dwi.nii.gz": IMAGE, "dwi.nii.gz": IMAGE, "dwi.bval": "1000\n"}
+    assert _roles(_walk(tmp_path, files))["sub-01_acq-b0_S0map"] == ("b0", "sub-01_acq-b0_S0map")
+
+
+def test_a_gradient_table_that_is_not_fetched_is_told(tmp_path: Path) -> None:
+    session = _walk(tmp_path, {"dwi.nii.gz": _four([0, 1000, 1000, 1000]), "dwi.bval": Link("../.git/annex/x")})
+    assert "datalad get" in _reasons(session)["sub-01_dwi"]
 
 
 @pytest.mark.parametrize(
