@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bids_app.inputs.diffusion_roles import diffusion_name_rejection
-from bids_app.inputs.series import Header, ParsedName, Series, names_swi
+from bids_app.inputs.diffusion_roles import DIFFUSION_SUFFIXES, diffusion_name_rejection
+from bids_app.inputs.series import GRADIENT_ECHO, Header, ParsedName, Series, names_swi
 
 Rule = Literal["lenient", "mr-rate"]
 
@@ -34,6 +34,8 @@ _REFUSED_SUFFIXES: Mapping[str, str] = {
     **dict.fromkeys(("MTVmap", "MWFmap", "Chimap", "M0map", "S0map", "T1rho", "TB1map", "RB1map"), _MAP),
     **dict.fromkeys(("ADC", "FA", "trace", "dwi", "sbref"), "a diffusion image outside of dwi/; move it there"),
 }
+_OTHER_KNOWN = frozenset({"bold", "roi", "msk", "lesion", "dseg", "probseg"}) | DIFFUSION_SUFFIXES | GRADIENT_ECHO
+_KNOWN_SUFFIXES = frozenset(one.lower() for one in {*ACCEPTED_SUFFIXES, *_REFUSED_SUFFIXES, *_OTHER_KNOWN})
 
 #: Lenient limits. A volume of fewer slices holds no brain; no clinical slice is thicker than 15 mm (10 mm is the
 #: thickest in common use); an adult brain is at least 130 mm long and 100 mm wide and high, a newborn's about 80 mm.
@@ -116,6 +118,11 @@ def content_flags(metadata: Mapping[str, Any]) -> ContentFlags:
         body_part=body_part if body_part in _NO_HEAD else "",
         modality=modality if modality in _NOT_MR else "",
     )
+
+
+def is_known_suffix(suffix: str) -> bool:
+    """Whether a suffix is one that BIDS has or that is in use, in whatever case; any other can be a person's name."""
+    return suffix.lower() in _KNOWN_SUFFIXES
 
 
 def name_rejection(name: ParsedName, datatype: str) -> str | None:

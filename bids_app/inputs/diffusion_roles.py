@@ -31,6 +31,9 @@ _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("FA", "colFA"), "a map of fractional anisotropy, not processed"),
     "expADC": "an exponential ADC map, not processed",
 }
+_MASKS = frozenset({"mask", "roi", "dseg", "probseg"})
+#: All that are known in `dwi/`, processed or not.
+DIFFUSION_SUFFIXES = frozenset({*_ROLE_OF_SUFFIX, *_DWI, *_REFUSED, *_MASKS})
 #: `acq-b1000`, `acq-DWIb0`, `rec-trace`, `acq-ADC` and the like.
 _B_VALUE = re.compile(r"(?<![a-z0-9])b(?:val|eq|=)?(\d{1,5})(?!\d)|(?<=[A-Z])b(\d{1,5})(?!\d)|(?<=dwi)b(\d{1,5})", re.I)
 _WORDS: Mapping[Role, re.Pattern[str]] = {
@@ -46,7 +49,7 @@ def diffusion_name_rejection(name: ParsedName) -> str | None:
     """Why a file in `dwi/` is refused by its name alone, or None."""
     if name.suffix in _REFUSED:
         return _REFUSED[name.suffix]
-    if name.suffix in ("mask", "roi", "dseg", "probseg"):
+    if name.suffix in _MASKS:
         return "a mask, not an image"
     if name.suffix not in _ROLE_OF_SUFFIX and name.suffix not in _DWI:
         return f"its suffix '{name.suffix}' is none of dwi, S0map (b0), trace, ADC"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_app.exit_codes import IO_ERROR
-from bids_app.inputs.acceptance import name_rejection, rejection
+from bids_app.inputs.acceptance import is_known_suffix, name_rejection, rejection
 from bids_app.inputs.contradictions import contradictions
 from bids_app.inputs.database import Database
 from bids_app.inputs.diffusion import DiffusionRule, with_groups
@@ -191,6 +191,9 @@ class Walker:
             name = parse_name(path.name, subject, session)
         except BadNameError as error:
             return self._refused(path, datatype, f"not a BIDS name: {error}")
+        reason = name_rejection(name, datatype)
+        if reason is not None and not is_known_suffix(name.suffix):  # it could say who the participant is
+            return self._refused(path, datatype, reason)
         metadata, warnings = inherit(name, levels, self._root)
         if not in_bids_order(name.entities):
             warnings.append("the entities in its name are not in the order of BIDS")
@@ -204,7 +207,6 @@ class Walker:
             metadata=metadata,
             warnings=tuple(warnings),
         )
-        reason = name_rejection(name, datatype)
         reason = reason or self._filter_rejection(series)
         if reason is not None:
             return replace(series, rejection=reason)

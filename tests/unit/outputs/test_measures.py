@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from trees import Nifti, write_tree
 
+from bids_app.group.columns import raw_rows
 from bids_app.group.measures import write_group_measures
+from bids_app.inputs.dataset import open_dataset, walk
 from bids_app.inputs.series import Header, Series, Session
 from bids_app.outputs.manifest import FileRecord, Manifest, TaskRecord, manifest_path, record_task
 from bids_app.outputs.measures import Measure, load_measures, measures_of
@@ -102,6 +105,22 @@ def test_the_series_table_warns_in_plain_words(tmp_path: Path) -> None:
     allowed = {**TASKS, "deface/sub-01_T1w": _task(face_check="allowed")}
     _, content = write_series_table(session, None, Manifest({}, allowed), {}, tmp_path)
     assert "a face is left" in content.decode().splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "named"),
+    [("MuellerHans19500101", False), ("T2map", True), ("t1w", True), ("bold", True)],
+)
+def test_a_suffix_that_nobody_knows_is_not_written(tmp_path: Path, suffix: str, named: bool) -> None:
+    """It can be a person's name and birthday."""
+    file = f"sub-01/anat/sub-01_acq-x_{suffix}.nii.gz"
+    write_tree(tmp_path / "data", {"sub-01/anat/sub-01_T1w.nii.gz": Nifti(), file: Nifti()})
+    (session,) = walk(open_dataset(tmp_path / "data"))
+    assert [one.relative for one in session.rejected] == [file]  # the terminal tells it
+    _, content = write_series_table(session, None, Manifest({}, {}), {}, tmp_path)
+    assert (suffix in content.decode()) == named
+    assert ("misnamed" in content.decode()) != named
+    assert (suffix in str(raw_rows("sub-01", None, session.rejected))) == named
 
 
 def test_the_group_s_table_has_a_row_for_every_number(tmp_path: Path) -> None:
