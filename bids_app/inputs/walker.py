@@ -159,6 +159,8 @@ class Walker:
             place = folder / datatype
             try:
                 names = self._file_names(place)
+                if not names and place.is_symlink() and not is_there(place):
+                    raise InputError(_BROKEN_LINK)
             except InputError as error:
                 yield self._unreadable(place, error)
                 continue

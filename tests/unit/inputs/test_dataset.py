@@ -360,6 +360,14 @@ def test_an_unreadable_folder_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
     assert [one.unreadable for one in rejected] == [True, True, True]
 
 
+def test_a_folder_of_images_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+    write_tree(tmp_path, {**T1W, "sub-02/anat": Link("elsewhere/anat"), "sub-02/dwi": Link("elsewhere/dwi")})
+    first, second = walk(open_dataset(tmp_path), Selection())
+    assert (len(first.series), len(first.rejected)) == (1, 0)
+    assert [(one.relative, one.unreadable) for one in second.rejected] == [("sub-02/anat", True), ("sub-02/dwi", True)]
+    assert all("a link to a folder that is not here" in str(one.rejection) for one in second.rejected)
+
+
 def test_an_empty_shard_is_no_error(tmp_path: Path) -> None:
     dataset = open_dataset(write_tree(tmp_path, files("01", "T1w.nii.gz") | files("02", "T1w.nii.gz")))
     taken = {shard_of(label, 50) for label in ("01", "02")}
