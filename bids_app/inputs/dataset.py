@@ -21,15 +21,13 @@ from bids_app.inputs.acceptance import Rule
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.places import is_folder
-from bids_app.inputs.series import Session, printable
+from bids_app.inputs.series import LABEL, Session, printable
 from bids_app.inputs.walker import Ignore, Walker, entries_of, is_place
 
 log = logging.getLogger("bids_app")
 
 #: Folders that look like a participant's and are not named like one.
 _LIKE_A_SUBJECT = re.compile(r"(?!sub-)(?i:sub(?:j|ject)?[-_ ]?\w*\d)")
-#: What BIDS takes for a label.
-_LABEL = re.compile(r"[A-Za-z0-9+]+")
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def list_subjects(dataset: Dataset, selection: Selection) -> list[str]:
     index, count = selection.shard
     if not 1 <= index <= count:
         raise InputError(f"--shard {index}/{count}: the first number runs from 1 to the second", USAGE)
-    return [label for label in found if _LABEL.fullmatch(label) and shard_of(label, count) == index]
+    return [label for label in found if LABEL.fullmatch(label) and shard_of(label, count) == index]
 
 
 def tell_odd_names(dataset: Dataset) -> None:
@@ -126,7 +124,7 @@ def tell_odd_names(dataset: Dataset) -> None:
     for name in _places(dataset):
         if _LIKE_A_SUBJECT.match(name):
             log.warning("Warning: %s is not looked at; if it is a participant, name it sub-LABEL", printable(name))
-        elif name.startswith("sub-") and not _LABEL.fullmatch(name.removeprefix("sub-")):
+        elif name.startswith("sub-") and not LABEL.fullmatch(name.removeprefix("sub-")):
             log.warning("Warning: %s is not looked at: a label is of letters and digits; rename it", printable(name))
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bids_app.inputs.series import LABEL
+
 #: The folders of a session (BIDS 1.10): what lies in those that are not structural is another kind of data.
 _STRUCTURAL = frozenset({"anat", "dwi", "swi"})
 _OTHER = frozenset(
@@ -25,6 +27,11 @@ def subdatasets(root: Path) -> frozenset[str]:
         return frozenset()
 
 
+def is_session(name: str) -> bool:
+    """Whether a folder's name is a session's; one with another label (`ses-1_old`) would name the output's files."""
+    return name.startswith("ses-") and LABEL.fullmatch(name.removeprefix("ses-")) is not None
+
+
 def misplaced_images(
     folder: Path, is_image: Callable[[str], bool], ignored: Callable[[Path], bool]
 ) -> Iterator[tuple[Path, str]]:
@@ -37,7 +44,9 @@ def misplaced_images(
         where = Path(place)
         inside = where.relative_to(folder).parts
         if not inside:
-            folders[:] = [name for name in folders if name not in _OTHER and not name.startswith("ses-")]
+            folders[:] = [name for name in folders if not is_session(name)]
+        if not inside or (len(inside) == 1 and inside[0].startswith("ses-")):
+            folders[:] = [name for name in folders if name not in _OTHER]
         images = [name for name in (*names, *folders) if is_image(name)]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in images)
         folders[:] = [name for name in folders if name not in _NESTED and not ignored(where / name)]
@@ -47,6 +56,8 @@ def misplaced_images(
             reason = "it lies in no folder of a datatype; move it into anat/"
         elif inside[0] in _STRUCTURAL:
             reason = f"it lies in a folder inside of {inside[0]}/; move it up"
+        elif inside[0].startswith("ses-"):
+            reason = f"it lies in {inside[0]}/: a session's label is of letters and digits; rename folder and files"
         else:
             reason = f"it lies in a folder that BIDS does not know ({inside[0]}/); move it into anat/"
         for name in sorted(images):

@@ -32,6 +32,8 @@ ENTITY_NAMES: Mapping[str, str] = {
     "part": "part",
     "chunk": "chunk",
 }
+#: What BIDS takes for a label.
+LABEL = re.compile(r"[A-Za-z0-9+]+")
 _ENTITY = re.compile(r"([a-z]+)-([a-zA-Z0-9+]+)", re.ASCII)
 _SUFFIX = re.compile(r"[a-zA-Z0-9]+", re.ASCII)
 _INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "chunk"})

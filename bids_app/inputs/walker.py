@@ -20,7 +20,7 @@ from bids_app.inputs.filters import wanted
 from bids_app.inputs.headers import read_header
 from bids_app.inputs.lesions import with_lesions
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
-from bids_app.inputs.misplaced import misplaced_images, subdatasets
+from bids_app.inputs.misplaced import is_session, misplaced_images, subdatasets
 from bids_app.inputs.participants import ages
 from bids_app.inputs.places import is_there
 from bids_app.inputs.series import (
@@ -117,7 +117,7 @@ class Walker:
             folders = sorted(
                 entry.name.removeprefix("ses-")
                 for entry in entries_of(folder)
-                if entry.name.startswith("ses-") and is_place(entry)
+                if is_session(entry.name) and is_place(entry)
             )
             if not is_there(folder):
                 raise InputError(_BROKEN_LINK)

@@ -316,6 +316,23 @@ def test_sessions_are_selected(tmp_path: Path) -> None:
     assert found(root, sessions=("9",), shard=(1, 2)) == {}
 
 
+def test_a_session_whose_label_is_none_names_nothing(tmp_path: Path) -> None:
+    """What is made of it would be no BIDS, and the label can be a person's name."""
+    odd = {
+        "sub-01/ses-1_old/anat/sub-01_ses-1_old_T1w.nii.gz": Nifti(),
+        "sub-01/ses-Hans Müller/anat/sub-01_T1w.nii.gz": Nifti(),
+        "sub-01/ses-Hans Müller/func/sub-01_task-rest_bold.nii.gz": Nifti(),
+        "sub-02/ses-2020-01-01/sub-02_T1w.nii.gz": Nifti(),
+    }
+    root = write_tree(tmp_path, files("01", "T1w.nii.gz", session="1") | odd)
+    sessions = list(walk(open_dataset(root)))
+    assert [(one.label, len(one.series)) for one in sessions] == [("sub-01", 0), ("sub-01_ses-1", 1), ("sub-02", 0)]
+    rejected = {one.relative: one for session in sessions for one in session.rejected}
+    assert set(rejected) == {name for name in odd if "/func/" not in name}
+    assert all("a session's label is of letters and digits" in str(one.rejection) for one in rejected.values())
+    assert not any(one.entities for one in rejected.values())  # "misnamed" in the tables
+
+
 def test_mr_rate_takes_the_age_from_the_participants_table(tmp_path: Path) -> None:
     tree = {f"sub-{label}/anat/sub-{label}_T1w.nii.gz": Nifti() for label in ("child", "adult", "old", "nobody")}
     tree["participants.tsv"] = "participant_id\tage\nsub-child\t9\nsub-adult\t40.5\nsub-old\t89+\nsub-x\tn/a\n"
