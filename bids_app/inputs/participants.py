@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -46,11 +47,23 @@ def participant_rows(root: Path) -> dict[str, dict[str, str]]:
     The names of the columns are in small letters: `Age` is the age, in years whatever unit the table has.
     """
     units = age_units(root / "participants.json")
+    return _by_label(table_rows(root / "participants.tsv"), "participant_id", "sub-", units)
+
+
+def session_rows(root: Path, subject: str) -> dict[str, dict[str, str]]:
+    """The rows of a participant's sessions.tsv by the label, in the same way."""
+    table = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
+    return _by_label(
+        table_rows(table), "session_id", "ses-", age_units(root / "sessions.json", table.with_suffix(".json"))
+    )
+
+
+def _by_label(rows: Iterable[Mapping[str, str]], column: str, prefix: str, units: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for written in table_rows(root / "participants.tsv"):
+    for written in rows:
         row = {name.lower(): text for name, text in written.items()}
         row["age"] = age_in_years(row.get("age", ""), units)
-        found.setdefault(row.get("participant_id", "").removeprefix("sub-"), row)
+        found.setdefault(row.get(column, "").removeprefix(prefix), row)
     return found
 
 
@@ -83,7 +96,7 @@ def _in_a_year(units: str) -> float | None:
     return count
 
 
-def ages(root: Path) -> dict[tuple[str, str | None], float]:
-    """Age in years by (subject, None), from the column `age` of participants.tsv; unreadable values are left out."""
-    numbers = {label: _NUMBER.match(row.get("age", "")) for label, row in participant_rows(root).items()}
-    return {(label, None): float(number.group()) for label, number in numbers.items() if number}  # "89+" is 89
+def ages(rows: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
+    """Age in years by the label of the participants or sessions of these rows; unreadable values are left out."""
+    numbers = {label: _NUMBER.match(row.get("age", "")) for label, row in rows.items()}
+    return {label: float(number.group()) for label, number in numbers.items() if number}  # "89+" is 89

@@ -21,7 +21,7 @@ from bids_app.inputs.headers import read_header
 from bids_app.inputs.lesions import with_lesions
 from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
 from bids_app.inputs.misplaced import is_session, misplaced_images, subdatasets
-from bids_app.inputs.participants import ages
+from bids_app.inputs.participants import ages, participant_rows, session_rows
 from bids_app.inputs.places import is_there
 from bids_app.inputs.series import (
     LEFT_OUT_BY_FILTER,
@@ -92,7 +92,8 @@ class Walker:
         self._wanted_sessions = {label.removeprefix("ses-") for label in selection.sessions}
         self._diffusion = DiffusionRule(root, selection.filters, selection.b_value)
         self._root_sidecars = self._sidecars(root)
-        self._ages = ages(root) if selection.acceptance == "mr-rate" else {}
+        self._ages = ages(participant_rows(root)) if selection.acceptance == "mr-rate" else {}
+        self._ages_at_sessions: dict[str, float] = {}
         self._database = (
             Database(root, selection.database_dir) if selection.filters and selection.database_dir else None
         )
@@ -132,6 +133,8 @@ class Walker:
         if self._wanted_sessions:
             labels = [label for label in folders if label in self._wanted_sessions]
         levels = [self._root_sidecars, self._sidecars(folder)]
+        if self._selection.acceptance == "mr-rate":
+            self._ages_at_sessions = ages(session_rows(self._root, subject))
         for label in labels:
             series = _one_of_a_name(sorted(self._series(subject, label, levels), key=lambda one: one.relative))
             series = one_echo(with_groups(series, self._diffusion))
@@ -217,7 +220,7 @@ class Walker:
         except HeaderError as error:
             return replace(series, rejection=str(error), unreadable=True)
         series = replace(series, header=header, warnings=(*series.warnings, *header.warnings))
-        age = self._ages.get((subject, session), self._ages.get((subject, None)))
+        age = self._ages_at_sessions.get(session or "", self._ages.get(subject))
         series = replace(series, doubts=contradictions(series))
         return replace(series, rejection=rejection(series, self._selection.acceptance, age))
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bids_app.inputs.participants import age_in_years, age_units, participant_rows, table_rows
+from bids_app.inputs.participants import participant_rows, session_rows, table_rows
 from bids_app.outputs.anonymise import AGE_CAP, capped_age, date_shift, shifted
 from bids_app.outputs.leftovers import sweep_root
 from bids_app.outputs.manifest import read_manifest, record_table
@@ -106,12 +106,11 @@ def _sessions(source: Path, output: Path, subject: str, key: bytes | None) -> No
     # else it is the manifest of a session, too, and of its lock
     if not any((output / f"sub-{subject}" / name).is_dir() for name in FOLDERS):
         sweep_root(output, (f"logs/sub-{subject}/manifest.json",))
-    raw = {row.get("session_id", ""): row for row in table_rows(folder / f"sub-{subject}_sessions.tsv")}
-    units = age_units(source / "sessions.json", folder / f"sub-{subject}_sessions.json")
+    raw = session_rows(source, subject)
     rows = []
     for session in sorted(path.name for path in (output / f"sub-{subject}").glob("ses-*") if path.is_dir()):
-        entry = raw.get(session, {})
-        age = capped_age(age_in_years(entry.get("age", ""), units)) or _MISSING
+        entry = raw.get(session.removeprefix("ses-"), {})
+        age = capped_age(entry.get("age", "")) or _MISSING
         row = {"session_id": session, "age": age, "acq_time": _MISSING}
         if key:
             shift = date_shift(key, subject)
@@ -131,8 +130,7 @@ def visit_times(source: Path, subject: str, session: str | None) -> list[str]:
     if session is None:
         return _acquisition_times(source / f"sub-{subject}", f"sub-{subject}", {})
     folder = source / f"sub-{subject}"
-    rows = table_rows(folder / f"sub-{subject}_sessions.tsv")
-    entry = next((row for row in rows if row.get("session_id") == f"ses-{session}"), {})
+    entry = session_rows(source, subject).get(session, {})
     return _acquisition_times(folder / f"ses-{session}", f"sub-{subject}_ses-{session}", entry)
 
 

@@ -26,7 +26,7 @@ from bids_app.inputs.content import check_content
 from bids_app.inputs.errors import HeaderError
 from bids_app.inputs.headers import read_header
 from bids_app.inputs.metadata import read_json_object
-from bids_app.inputs.participants import ages
+from bids_app.inputs.participants import ages, participant_rows
 from bids_app.inputs.reference import choose_reference
 from bids_app.inputs.series import Series
 
@@ -86,7 +86,7 @@ def read_one(path: Path) -> str:
         assert isinstance(series[0].contrast_agent, bool)
         return "broken" if problem else "refused" if flags.modality or flags.localizer else "read"
     if path.name == "participants.tsv":
-        return "read" if ages(path.parent) else "broken"
+        return "read" if ages(participant_rows(path.parent)) else "broken"
     series_ = Series(path, path.name, (), "T1w", "anat", ".nii")
     try:
         header = read_header(path)

@@ -345,6 +345,17 @@ def test_mr_rate_takes_the_age_from_the_participants_table(tmp_path: Path) -> No
     }
 
 
+def test_mr_rate_takes_the_age_at_a_session_before_the_participant_s(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {}
+    for session in ("1", "2", "3"):
+        tree |= files("01", "T1w.nii.gz", session=session) | files("02", "T1w.nii.gz", session=session)
+    tree["participants.tsv"] = "participant_id\tage\nsub-01\t14\nsub-02\t12\n"
+    tree["sub-01/sub-01_sessions.tsv"] = "session_id\tage\nses-1\t12\n2\t14\n"
+    sessions = found(write_tree(tmp_path, tree), acceptance="mr-rate")
+    accepted = [label for label, (names, _, _) in sessions.items() if names]
+    assert accepted == ["sub-01_ses-2", "sub-01_ses-3"]
+
+
 def test_an_unreadable_folder_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_tree(
         tmp_path,

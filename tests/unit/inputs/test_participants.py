@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_app.inputs.participants import ages, participant_rows, table_rows
+from bids_app.inputs.participants import ages, participant_rows, session_rows, table_rows
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -30,7 +30,7 @@ def test_a_row_is_a_line_whatever_is_quoted(tmp_path: Path, encoding: str, end: 
         "02": "89+",
         "03": "10",
     }
-    assert ages(tmp_path) == {("01", None): 30.0, ("02", None): 89.0, ("03", None): 10.0}
+    assert ages(participant_rows(tmp_path)) == {"01": 30.0, "02": 89.0, "03": 10.0}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,16 @@ def test_ages_are_in_years_whatever_unit_the_table_has(
 ) -> None:
     (tmp_path / "participants.tsv").write_text(f"participant_id\tage\nsub-01\t{age}\nsub-02\tn/a\n")
     (tmp_path / "participants.json").write_text(json.dumps({"Age": {"Units": units}}))
-    assert ages(tmp_path) == ({("01", None): years} if years is not None else {})
+    assert ages(participant_rows(tmp_path)) == ({"01": years} if years is not None else {})
+
+
+def test_sessions_are_read_as_participants_are(tmp_path: Path) -> None:
+    folder = tmp_path / "sub-01"
+    folder.mkdir()
+    (folder / "sub-01_sessions.tsv").write_text("Session_ID\tAge\nses-1\t24\n2\t30\nses-3\tn/a\n")
+    (folder / "sub-01_sessions.json").write_text('{"Age": {"Units": "months"}}')
+    assert ages(session_rows(tmp_path, "01")) == {"1": 2.0, "2": 2.5}
+    assert session_rows(tmp_path, "02") == {}
 
 
 def test_what_is_no_table_has_no_rows(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from bids_app.outputs.anonymise import (
     shifted,
 )
 from bids_app.outputs.manifest import read_manifest
-from bids_app.outputs.people import write_people
+from bids_app.outputs.people import visit_times, write_people
 from bids_app.outputs.writer import PARTIAL
 
 KEY = b"a secret of sixteen bytes or more"
@@ -181,6 +181,21 @@ def test_ages_in_months_are_written_in_years(tmp_path: Path) -> None:
     write_people(source, output, ["01"], None)
     assert (output / "participants.tsv").read_text() == "participant_id\tage\tsex\nsub-01\t7\tM\n"
     assert (output / "sub-01/sub-01_sessions.tsv").read_text() == "session_id\tage\nses-1\t7\n"
+
+
+@pytest.mark.parametrize("columns", ["session_id\tacq_time\tage", "Session_ID\tAcq_Time\tAge"])
+@pytest.mark.parametrize("label", ["ses-1", "1"])
+def test_sessions_are_found_whatever_the_case_of_columns_and_without_prefix(
+    tmp_path: Path, columns: str, label: str
+) -> None:
+    tables = {"sub-01/sub-01_sessions.tsv": f"{columns}\n{label}\t2020-02-03T04:05:06\t40\n"}
+    source, output = write_tree(tmp_path / "data", tables), tmp_path / "out"
+    (output / "sub-01" / "ses-1").mkdir(parents=True)
+    write_people(source, output, ["01"], KEY)
+    header, row = (output / "sub-01/sub-01_sessions.tsv").read_text().splitlines()
+    assert (header, row.split("\t")[:2]) == ("session_id\tage\tacq_time", ["ses-1", "40"])
+    assert datetime.fromisoformat(row.split("\t")[2]).year < 1925
+    assert visit_times(source, "01", "1") == ["2020-02-03T04:05:06"]
 
 
 def test_a_table_of_participants_that_is_not_ours_stays(tmp_path: Path) -> None:
