@@ -80,8 +80,14 @@ def _in_session(session: Session, root: Path) -> Iterator[Path]:
     """Masks beside the images: the session's files that were refused, so that what is ignored stays so."""
     for one in session.rejected:
         path = root / one.relative
-        if is_lesion_name(path.name) and is_file(path):
+        if is_lesion_name(path.name) and not _of_another(path.name, session) and is_file(path):
             yield path
+
+
+def _of_another(name: str, session: Session) -> bool:
+    """Whether a mask is named for another participant or session than those in whose folder it lies."""
+    found = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
+    return found["sub"] != session.subject or found.get("ses", session.session) != session.session
 
 
 def lesions_in(folder: Path) -> list[Path]:

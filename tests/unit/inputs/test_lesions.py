@@ -65,6 +65,16 @@ def test_masks_beside_the_images_are_found(tmp_path: Path, name: str, series: st
     assert "sub-01_S0map" in {one.name for one in session.series}
 
 
+def test_a_mask_named_for_another_participant_or_session_is_refused_as_an_image_is(tmp_path: Path) -> None:
+    folder = "sub-01/ses-1/anat"
+    others = [f"{folder}/sub-01_ses-2_lesion.nii.gz", f"{folder}/sub-02_ses-1_label-lesion_mask.nii.gz"]
+    mine = [f"{folder}/sub-01_ses-1_desc-lesion_mask.nii.gz", f"{folder}/sub-01_lesion.nii.gz"]
+    files = {f"{folder}/sub-01_ses-1_FLAIR.nii.gz": IMAGE, **dict.fromkeys([*others, *mine], Mask())}
+    session = _walk(tmp_path, files)
+    assert sorted(one.relative for one in session.lesions) == sorted(mine)
+    assert sorted(one.relative for one in session.rejected) == others
+
+
 def test_masks_of_a_folder_are_found_by_participant(tmp_path: Path) -> None:
     given = {
         "sub-01/ses-1/sub-01_msk.nii.gz": Mask(),
