@@ -39,6 +39,6 @@ def _accepted(series: Iterable[Series]) -> list[Series]:
 
 
 def _key(series: Series) -> _Key:
-    """What the echoes of an acquisition and their combination have in common."""
-    rest = frozenset(pair for pair in series.entities if pair[0] not in ("echo", "rec"))
+    """What the echoes of an acquisition and their combination have in common; `part-mag` is what has no `part-`."""
+    rest = frozenset(pair for pair in series.entities if pair[0] not in ("echo", "rec", "part"))
     return series.datatype, series.suffix, rest

@@ -298,6 +298,7 @@ WILD = [
          {"sub-01/anat/%run-1_T1w.json": {"ContrastBolusIngredient": "GADOLINIUM"}}),
     Tree("reconstructions", anat("01", "rec-norm_T1w", "rec-orig_T1w"), only("01", "rec-norm_T1w rec-orig_T1w")),
     Tree("echoes and their mean", anat("01", "echo-1_T1w", "echo-2_T1w", "rec-mean_T1w"), only("01", "rec-mean_T1w", **{"echo-1_T1w": "an echo of sub-01_rec-mean_T1w", "echo-2_T1w": "an echo of"})),
+    Tree("magnitudes of echoes and their combination", anat("01", "echo-1_part-mag_T2starw", "echo-2_part-mag_T2starw", "echo-1_part-phase_T2starw", "T2starw"), only("01", "T2starw", **{"echo-1_part-mag_T2starw": "an echo of sub-01_T2starw", "echo-2_part-mag_T2starw": "an echo of", "echo-1_part-phase_T2starw": "a phase image"})),
     Tree("echoes and their combination", anat("01", "acq-me_echo-1_T2starw", "acq-me_echo-2_T2starw", "acq-me_T2starw", "T1w"),
          only("01", "T1w acq-me_T2starw", "T1w", **{"acq-me_echo-1_T2starw": "which is processed", "acq-me_echo-2_T2starw": "which is processed"})),
     Tree("echoes alone", anat("01", "echo-1_T2starw", "echo-2_T2starw", "echo-10_T2starw"), only("01", "echo-1_T2starw", **{"echo-2_T2starw": "a later echo", "echo-10_T2starw": "a later echo"})),
