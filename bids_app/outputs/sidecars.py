@@ -43,6 +43,8 @@ _MODEL_WORDS = frozenset(
     trio triotim twinspeed vantage verio vida viva voyager xr xt champion ultra elite power fortian velocity epiq umr
     upmr universal""".split()  # noqa: SIM905 (a list of words reads better as text)
 )
+#: Of a scanner's name ("Discovery MR750w 3.0T"); six are a date.
+_MOST_DIGITS = 5
 _MODEL_CODE = re.compile(r"[a-z]{0,3}\d{1,3}(\.\d)?[a-z]{0,2}|[a-z]")
 
 
@@ -89,7 +91,8 @@ def _model(value: Any) -> str | None:
         return None
     words = re.split(r"[\s_-]+", value.strip())
     known = all(word.lower() in _MODEL_WORDS or _MODEL_CODE.fullmatch(word.lower()) for word in words)
-    return value.strip() if known and len(words) <= 5 else None
+    few = len(words) <= 5 and sum(one.isdigit() for one in value) <= _MOST_DIGITS
+    return value.strip() if known and few else None
 
 
 _TESTS: Mapping[str, Callable[[Any], Any]] = {

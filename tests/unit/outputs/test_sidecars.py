@@ -29,7 +29,16 @@ def test_makers_are_written_in_one_way_and_bring_their_model() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    ["TrioTim", "Prisma_fit", "SIGNA Premier", "DISCOVERY MR750w", "Ingenia Elition X", "Achieva dStream", "uMR 780"],
+    [
+        "TrioTim",
+        "Prisma_fit",
+        "SIGNA Premier",
+        "DISCOVERY MR750w",
+        "Ingenia Elition X",
+        "Achieva dStream",
+        "uMR 780",
+        "Discovery MR750w 3.0T",
+    ],
 )
 def test_names_of_models_pass(model: str) -> None:
     raw = {"Manufacturer": "GE", "ManufacturersModelName": model}
@@ -48,6 +57,8 @@ def test_names_of_models_pass(model: str) -> None:
         {"ManufacturersModelName": "Jane Doe"},
         {"Manufacturer": "Siemens", "ManufacturersModelName": "Prisma 19700101"},
         {"Manufacturer": "Siemens", "ManufacturersModelName": "Jane Doe"},
+        {"Manufacturer": "Siemens", "ManufacturersModelName": "Skyra 123 456 789"},
+        {"Manufacturer": "Siemens", "ManufacturersModelName": "12-05-80"},
         {"Manufacturer": "Siemens", "ManufacturersModelName": "Prisma of Jane"},
         {"EchoTime": 19700101},
         {"FlipAngle": [9, 19700101]},
