@@ -12,15 +12,15 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_app.exit_codes import IO_ERROR, NO_INPUT, NOTHING_MATCHES, USAGE
-from bids_app.inputs.acceptance import Rule
 from bids_app.inputs.errors import InputError
 from bids_app.inputs.metadata import read_json_object
 from bids_app.inputs.places import is_folder
+from bids_app.inputs.selection import Selection
 from bids_app.inputs.series import LABEL, Session, printable
 from bids_app.inputs.walker import Ignore, Walker, entries_of, is_place
 
@@ -28,25 +28,6 @@ log = logging.getLogger("bids_app")
 
 #: Folders that look like a participant's and are not named like one.
 _LIKE_A_SUBJECT = re.compile(r"(?!sub-)(?i:sub(?:j|ject)?[-_ ]?\w*\d)")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which part of a dataset is walked, and by which rule series are accepted.
-
-    Labels come with or without their prefix. `shard` (I, N) counts from 1. `database_dir` is where a pybids database
-    is, or will be made, to answer `filters`; without filters it is not opened. `b_value` (s/mm^2) holds for diffusion
-    images that do not tell theirs, `lesions` is a folder of lesion masks.
-    """
-
-    participants: tuple[str, ...] = ()
-    sessions: tuple[str, ...] = ()
-    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    shard: tuple[int, int] = (1, 1)
-    acceptance: Rule = "lenient"
-    database_dir: Path | None = None
-    b_value: float | None = None
-    lesions: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bids_app.exit_codes import IO_ERROR
 from bids_app.inputs.acceptance import is_known_suffix, name_rejection, rejection
@@ -23,6 +22,7 @@ from bids_app.inputs.metadata import Sidecar, inherit, sidecars_in
 from bids_app.inputs.misplaced import is_session, misplaced_images, subdatasets
 from bids_app.inputs.participants import ages, participant_rows, session_rows
 from bids_app.inputs.places import is_there
+from bids_app.inputs.selection import Selection
 from bids_app.inputs.series import (
     LEFT_OUT_BY_FILTER,
     BadNameError,
@@ -33,9 +33,6 @@ from bids_app.inputs.series import (
     printable,
     split_extension,
 )
-
-if TYPE_CHECKING:
-    from bids_app.inputs.dataset import Selection
 
 #: Folders of a session that hold structural images or their relatives; the others are other kinds of data.
 DATATYPES = ("anat", "dwi", "swi")
