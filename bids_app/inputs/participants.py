@@ -14,6 +14,9 @@ from bids_app.inputs.places import is_file
 log = logging.getLogger("bids_app")
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+#: An age as DICOM has it (PS3.5, value representation AS), which says its own unit.
+_DICOM_AGE = re.compile(r"(\d{3})([DWMY])")
+_DICOM_UNITS = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 #: How many of a unit make a year; a plural has an s.
 _IN_A_YEAR = {"year": 1.0, "yr": 1.0, "y": 1.0, "month": 12.0, "week": 365.25 / 7, "day": 365.25}
 
@@ -78,7 +81,9 @@ def age_units(*dictionaries: Path) -> str:
 
 
 def age_in_years(text: str, units: str) -> str:
-    """An age as a table has it ("30", "89+") in years; empty where the unit is unknown."""
+    """An age as a table has it ("30", "89+", DICOM's "018M") in years; empty where the unit is unknown."""
+    if dicom := _DICOM_AGE.fullmatch(text):
+        text, units = str(int(dicom[1])), _DICOM_UNITS[dicom[2]]
     count = _in_a_year(units)
     number = _NUMBER.match(text)
     if count == 1 or number is None:

@@ -44,6 +44,10 @@ def test_a_row_is_a_line_whatever_is_quoted(tmp_path: Path, encoding: str, end: 
         ("Yrs", "30", 30.0),
         (3, "30", 30.0),
         ("decades", "3", None),
+        ("years", "034Y", 34.0),
+        (None, "018M", 1.5),
+        ("months", "034Y", 34.0),
+        ("decades", "026W", 0.4983),
     ],
 )
 def test_ages_are_in_years_whatever_unit_the_table_has(
