@@ -58,6 +58,18 @@ def test_the_template_is_a_head_around_a_brain_in_mni_space() -> None:
     assert scalp.sum() * images.voxel_ml(head) > 500  # a brain alone would pull the skull into the mask
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_the_refinement_knows_no_unit(unit: float) -> None:
+    radius = np.linalg.norm(np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5, axis=-1)
+    head = np.select([radius < 14, radius < 16], [100.0, 20.0], 60.0) + np.random.default_rng(0).normal(0, 5, (40,) * 3)
+    prior = (1 / (1 + np.exp((radius - 16) / 2))).astype(np.float32)
+    spacing = np.array([2.0, 2.0, 2.0])
+    expected, found = (template._refined((head * one).astype(np.float32), prior, spacing) for one in (1, unit))
+    assert not expected[radius > 16].any()
+    assert expected[radius < 13].all()
+    assert (found != expected).mean() < 1e-3
+
+
 @pytest.mark.slow
 def test_noise_is_refused() -> None:
     noise = np.random.default_rng(0).normal(100, 10, (40, 48, 40)).astype(np.float32)
