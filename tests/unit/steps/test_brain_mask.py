@@ -107,6 +107,23 @@ def test_of_a_given_probability_half_and_more_is_brain(top: float) -> None:
     assert given_brain(soft / soft.max() * top).sum() == pytest.approx(brain.sum(), rel=0.05)
 
 
+@pytest.mark.parametrize("top", [100, 255])
+@pytest.mark.parametrize("blur", [0.5, 1.0, 2.0])
+def test_so_it_is_where_a_probability_is_stored_in_whole_numbers(top: int, blur: float) -> None:
+    """In per cent it has no more values than a segmentation has labels."""
+    brain = np.zeros((90, 90, 90))
+    brain[10:80, 10:80, 10:80] = 1
+    soft = np.rint(np.clip(ndimage.gaussian_filter(brain, blur), 0, 1) * top)
+    assert given_brain(soft.astype(np.uint8)).sum() == pytest.approx(brain.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("labels", [(2, 3, 4, 10, 41, 42, 43, 60), (1, 2, 3), (2, 3, 41, 42, 251, 255), (50, 100, 150)])
+def test_a_segmentation_is_brain_as_a_whole_whatever_its_numbers(labels: tuple[int, ...]) -> None:
+    array = np.zeros((20, 20, 20), np.uint8)
+    array[3:17, 3:17, 3:17] = np.random.default_rng(0).choice(labels, (14, 14, 14))
+    assert given_brain(array).sum() == 14**3
+
+
 def test_of_given_labels_every_one_is_brain() -> None:
     labels = np.arange(27).reshape(3, 3, 3).astype(np.float32)
     assert np.array_equal(given_brain(labels), labels > 0)
