@@ -60,7 +60,7 @@ def find_frame(brain_mask: Image) -> FaceFrame:
     Raises
     ------
     ImageError
-        The mask is empty or tiny.
+        The mask is empty, tiny, or fills the image: it shows too little of a surface.
     """
     from scipy.ndimage import map_coordinates
     from scipy.optimize import least_squares
@@ -69,7 +69,9 @@ def find_frame(brain_mask: Image) -> FaceFrame:
     affine = np.asarray(brain_mask.affine, dtype=float)
     points = _surface_points(brain, affine)
     if len(points) < 50:
-        raise ImageError("the brain mask is empty or tiny: there is no brain to find the face from")
+        raise ImageError(
+            "the brain mask is empty, tiny or fills the image: it shows no surface of a brain to find the face from"
+        )
     distance, to_index, centre = _template_brain()
     middle = nib.affines.apply_affine(affine, np.argwhere(brain)).mean(axis=0)
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)

@@ -94,18 +94,20 @@ def right_angled(affine: Affine) -> tuple[Affine | None, str]:
     return result, ""
 
 
-def conform(raw: Any) -> Image:
+def conform(raw: Any, *, may_be_constant: bool = False) -> Image:
     """Conform an image as read from disk: RAS+, three-dimensional, float32, finite, one affine; no interpolation.
 
     Parameters
     ----------
     raw
         Any `nibabel` spatial image; a fourth axis of length one is dropped. NaN and infinite voxels become 0.
+    may_be_constant
+        Whether all voxels may have one value, as those of a mask in a small field of view.
 
     Raises
     ------
     ImageError
-        Not three-dimensional, complex or RGB, no usable affine, or the same value everywhere.
+        Not three-dimensional, complex or RGB, no usable affine, or the same value everywhere where it may not be.
     """
     array = np.asanyarray(raw.dataobj)
     if array.dtype.fields is not None or np.iscomplexobj(array):
@@ -119,7 +121,7 @@ def conform(raw: Any) -> Image:
         data = array.astype(np.float32)
     if not np.isfinite(data).all():
         data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
-    if data.min() == data.max():
+    if not may_be_constant and data.min() == data.max():
         raise ImageError("every voxel has the same value: the image is empty")
     orientation = io_orientation(affine)
     data = np.ascontiguousarray(apply_orientation(data, ornt_transform(orientation, _RAS_ORIENTATION)))

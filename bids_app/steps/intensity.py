@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .images import ImageError, mask_of
 
-VERSION = "3"
+VERSION = "4"
 _FEWEST = 10  # voxels that say anything of a distribution
 
 #: Methods that need one image only. "nyul" needs the group's standard scale besides.
@@ -176,12 +176,34 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
 
     After Liu et al. 2023 (doi:10.1038/s41597-023-02457-9), whose higher peak of a DWI is the brain's tissue.
     """
+    # Fitted to values without their unit: the optimiser's steps and tolerances are made for numbers about 1.
+    origin, unit = float(np.median(values)), float(values.std())
+    found = _two_gaussians((values - origin) / unit)
+    gaussians = [number * unit for number in found.gaussians]
+    gaussians[::3] = found.gaussians[::3]  # heights have no unit
+    gaussians[1::3] = [position + origin for position in gaussians[1::3]]
+    result: dict[str, float | list[float]] = {"shift": found.shift * unit + origin, "scale": found.scale * unit}
+    if gaussians:
+        result["gaussians"] = gaussians
+    return {**result, "fallback": 0.0 if gaussians else 1.0}
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """The higher peak of a histogram; `gaussians` (a, b, c of both) is empty where it is not that of a fit."""
+
+    shift: float
+    scale: float
+    gaussians: tuple[float, ...] = ()
+
+
+def _two_gaussians(values: _Values) -> _Peak:
+    """The higher peak of values with median 0 and standard deviation 1, see `_gaussian_mixture`."""
     from scipy.optimize import curve_fit
 
     centres, density, bandwidth = _smoothed_histogram(values)
-    mode, spread = float(centres[density.argmax()]), float(values.std())
-    median = float(np.median(values))
-    robust = 1.4826 * float(np.median(np.abs(values - mode))) or spread
+    mode = float(centres[density.argmax()])
+    robust = 1.4826 * float(np.median(np.abs(values - mode))) or 1.0
 
     def two_gaussians(x: _Values, a1: float, b1: float, c1: float, a2: float, b2: float, c2: float) -> _Values:
         with np.errstate(over="ignore", under="ignore"):
@@ -190,11 +212,11 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
     low, high = float(centres[0]), float(centres[-1])
     peaks = sorted(_peaks(density), key=lambda index: -density[index])[:2]
     seconds = [float(centres[peaks[1]])] if len(peaks) > 1 else []
-    seconds += [median + spread, median - spread]
+    seconds += [1.0, -1.0]
     narrowest, widest = (high - low) / _BINS, high - low
     best, least = None, np.inf
     for second in seconds:  # several starts, the best end: the sum of squares has more than one minimum
-        start = [1.0, mode, 0.5 * spread, 0.5, float(np.clip(second, low, high)), spread]
+        start = [1.0, mode, 0.5, 0.5, float(np.clip(second, low, high)), 1.0]
         bounds = ([0, low, narrowest] * 2, [4, high, widest] * 2)
         try:
             fitted, _ = curve_fit(
@@ -206,19 +228,14 @@ def _gaussian_mixture(values: _Values) -> dict[str, float | list[float]]:
         if error < least:
             best, least = fitted, error
     if best is None:
-        return {"shift": mode, "scale": robust, "fallback": 1.0}
+        return _Peak(mode, robust)
     higher = best[:3] if best[0] >= best[3] else best[3:]
     variance = higher[2] ** 2 / 2 - bandwidth**2  # the smoothing widened a Gaussian by its own variance
     at_bound = not narrowest * 1.01 < higher[2] < widest * 0.99 or not low < higher[1] < high
     one_is_enough = _one_gaussian_explains(centres, density / density.max(), mode, robust) >= _ONE_PEAK
     if at_bound or variance <= 0 or one_is_enough or not _two_peaked(best, higher, mode):
-        return {"shift": mode, "scale": robust, "fallback": 1.0}
-    return {
-        "shift": float(higher[1]),
-        "scale": float(np.sqrt(variance)),
-        "gaussians": [float(number) for number in best],
-        "fallback": 0.0,
-    }
+        return _Peak(mode, robust)
+    return _Peak(float(higher[1]), float(np.sqrt(variance)), tuple(float(number) for number in best))
 
 
 def _one_gaussian_explains(centres: _Values, density: _Values, mode: float, spread: float) -> float:

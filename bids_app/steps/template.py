@@ -24,7 +24,7 @@ from bids_app.steps.rigid import affine_of, centred, displacement_mm, half_way, 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "4"
+VERSION = "5"
 
 #: Largest displacement of a visit from one round to the next at which the template stands; the optimiser's own noise is
 #: of this size. And the rounds at most: computed heads took one or two.

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from bids_app.steps.images import Image, ImageError, like, mask_of, voxel_ml
 
 Mask = NDArray[np.bool_]
-#: A mask of whole numbers with at most this many values is made of labels; a probability in 0..255 has more.
+#: A mask of whole numbers with more values than this is a probability in 0..255.
 _MOST_LABELS = 150
+#: With fewer it is one in per cent or 0..255 where its largest value lies in this range, at least so many values are
+#: there, and this share of what is not 0 is nearly certain: the largest tenth of a segmentation's labels is a few
+#: structures (below 1 % of SynthSeg's), that of a probability is the brain (66 % of the mean of many, the template's).
+_CERTAIN_FROM_TO, _FEWEST_SHADES, _CERTAIN, _CERTAIN_SHARE = (50, 255), 6, 0.9, 0.4
 
 
 def given_brain(array: NDArray[Any]) -> Mask:
@@ -27,9 +31,19 @@ def given_brain(array: NDArray[Any]) -> Mask:
     if not np.isfinite(array).all() or array.min() < 0:
         raise ImageError("the given mask has values below 0 or that are no numbers: a mask is 0 outside of the brain")
     values = np.unique(array[array > 0])
-    if not values.size or (values.size <= _MOST_LABELS and bool((values == np.rint(values)).all())):
+    if not values.size or _are_labels(array, values):
         return np.asarray(array > 0)
     return np.asarray(array >= 0.5 * float(values[-1]))
+
+
+def _are_labels(array: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Whether a mask is made of labels, not of shades; `values` are those above 0, sorted."""
+    if values.size > _MOST_LABELS or not bool((values == np.rint(values)).all()):
+        return False
+    low, high = _CERTAIN_FROM_TO
+    if values.size < _FEWEST_SHADES or not low < values[-1] <= high:
+        return True
+    return bool((array >= _CERTAIN * float(values[-1])).sum() < _CERTAIN_SHARE * (array > 0).sum())
 
 
 def largest_component(mask: NDArray[Any]) -> Mask:

@@ -24,7 +24,7 @@ from bids_app.steps.images import Image, ImageError, array_of, from_itk, like, n
 if TYPE_CHECKING:
     from bids_app.steps.brain_mask.synth_network import SynthNetwork
 
-VERSION = "4"
+VERSION = "5"
 _DATA = Path(__file__).parents[2] / "data" / "synth"
 #: The image is scaled to 0..1 between these percentiles, as the training heads were.
 _PERCENTILES = (1.0, 99.5)
@@ -227,7 +227,7 @@ def _cut(array: NDArray[np.float32], centre: NDArray[np.float64], box: tuple[int
         return result
     values = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     bottom, top = np.percentile(values, _PERCENTILES)
-    scaled = np.clip((values - bottom) / max(top - bottom, 1e-6), 0, 1)
+    scaled = np.clip((values - bottom) / ((top - bottom) or 1.0), 0, 1)
     result[tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))] = scaled
     return result
 

@@ -22,7 +22,7 @@ from bids_app.steps.registration import RegistrationError, register
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-VERSION = "3"
+VERSION = "4"
 _DATA = Path(__file__).parents[2] / "data" / "head_template"
 #: Skull and scalp guide the alignment, the neck and the lower face, which move and are often cut off, do not.
 _MARGIN_MM = 15.0
@@ -140,7 +140,7 @@ def _refined(intensity: NDArray[np.float32], prior: NDArray[np.float32], spacing
     weight = mask.astype(np.float32)
     near = np.maximum(ndimage.gaussian_filter(weight, wide), 1e-3)
     local = ndimage.gaussian_filter(intensity * weight, wide) / near
-    relative = intensity / np.maximum(local, 1e-3 * max(float(intensity.max()), 1e-6))
+    relative = intensity / np.maximum(local, 1e-3 * (float(np.abs(intensity).max()) or 1.0))
     bins = np.digitize(relative, np.linspace(0, 2.5, _HISTOGRAM - 1))
     clipped = np.clip(prior, 0.02, 0.98)
     log_prior = np.log(clipped / (1 - clipped))

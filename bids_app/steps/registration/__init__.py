@@ -34,7 +34,7 @@ __all__ = [
     "write_transform",
 ]
 
-VERSION = "4"
+VERSION = "5"
 
 
 def register(

@@ -112,7 +112,7 @@ def _moved(transform: sitk.Euler3DTransform, points: _Array) -> _Array:
 
 def _binned(values: NDArray[np.float32]) -> NDArray[np.intp]:
     low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
-    return np.minimum((values - low) * (_BINS / max(high - low, 1e-6)), _BINS - 1).astype(np.intp)
+    return np.minimum((values - low) * (_BINS / ((high - low) or 1.0)), _BINS - 1).astype(np.intp)
 
 
 def _mutual_information(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:

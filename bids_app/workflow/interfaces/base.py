@@ -141,7 +141,7 @@ def conformed(path: str) -> Image:
 
 
 def conformed_mask(path: str) -> Image:
-    conformed = images.conform(nib.load(path))
+    conformed = images.conform(nib.load(path), may_be_constant=True)
     return images.like(images.mask_of(conformed).astype(np.uint8), conformed)
 
 

@@ -232,7 +232,7 @@ def _extract(raw: Any, extraction: Any, context: RunContext) -> tuple[Image, Ima
     if extraction.method == "precomputed":
         from bids_app.steps.brain_mask import given_brain
 
-        given = images.conform(nib.load(extraction.mask))
+        given = images.conform(nib.load(extraction.mask), may_be_constant=True)
         if not images.same_grid(given, image, tolerance_mm=0.01):
             raise images.ImageError(f"the given mask {extraction.mask.name} is on another grid")
         return images.like(given_brain(images.array_of(given)).astype(np.uint8), image), None

@@ -58,6 +58,18 @@ def test_the_template_is_a_head_around_a_brain_in_mni_space() -> None:
     assert scalp.sum() * images.voxel_ml(head) > 500  # a brain alone would pull the skull into the mask
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_the_refinement_knows_no_unit(unit: float) -> None:
+    radius = np.linalg.norm(np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5, axis=-1)
+    head = np.select([radius < 14, radius < 16], [100.0, 20.0], 60.0) + np.random.default_rng(0).normal(0, 5, (40,) * 3)
+    prior = (1 / (1 + np.exp((radius - 16) / 2))).astype(np.float32)
+    spacing = np.array([2.0, 2.0, 2.0])
+    expected, found = (template._refined((head * one).astype(np.float32), prior, spacing) for one in (1, unit))
+    assert not expected[radius > 16].any()
+    assert expected[radius < 13].all()
+    assert (found != expected).mean() < 1e-3
+
+
 @pytest.mark.slow
 def test_noise_is_refused() -> None:
     noise = np.random.default_rng(0).normal(100, 10, (40, 48, 40)).astype(np.float32)
@@ -93,6 +105,23 @@ def test_of_a_given_probability_half_and_more_is_brain(top: float) -> None:
     brain[5:25, 5:25, 5:25] = 1
     soft = ndimage.gaussian_filter(brain, 1.0)
     assert given_brain(soft / soft.max() * top).sum() == pytest.approx(brain.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("top", [100, 255])
+@pytest.mark.parametrize("blur", [0.5, 1.0, 2.0])
+def test_so_it_is_where_a_probability_is_stored_in_whole_numbers(top: int, blur: float) -> None:
+    """In per cent it has no more values than a segmentation has labels."""
+    brain = np.zeros((90, 90, 90))
+    brain[10:80, 10:80, 10:80] = 1
+    soft = np.rint(np.clip(ndimage.gaussian_filter(brain, blur), 0, 1) * top)
+    assert given_brain(soft.astype(np.uint8)).sum() == pytest.approx(brain.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("labels", [(2, 3, 4, 10, 41, 42, 43, 60), (1, 2, 3), (2, 3, 41, 42, 251, 255), (50, 100, 150)])
+def test_a_segmentation_is_brain_as_a_whole_whatever_its_numbers(labels: tuple[int, ...]) -> None:
+    array = np.zeros((20, 20, 20), np.uint8)
+    array[3:17, 3:17, 3:17] = np.random.default_rng(0).choice(labels, (14, 14, 14))
+    assert given_brain(array).sum() == 14**3
 
 
 def test_of_given_labels_every_one_is_brain() -> None:

@@ -77,6 +77,18 @@ def test_the_scanner_s_gain_and_offset_make_no_difference(method) -> None:
     np.testing.assert_allclose(one, two, atol=0.03)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e9])
+@pytest.mark.parametrize("method", METHODS)
+def test_nor_does_the_unit(method, scale) -> None:
+    """A map in m^2/s is a billion times smaller than one in 1e-9 m^2/s."""
+    image, mask, _ = head()
+    other, _, _ = head(scale=scale)
+    one, two = fit(method, image, mask).parameters, fit(method, other, mask).parameters
+    assert two.get("fallback", 0) == one.get("fallback", 0) == 0
+    for name in ("shift", "scale"):
+        assert two[name] / scale == pytest.approx(one[name], rel=1e-4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_parameters_survive_json_and_make_the_same_mapping(method) -> None:
     image, mask, _ = head()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -71,3 +73,15 @@ def test_where_the_images_do_not_meet_the_score_is_nothing() -> None:
     pair = _pair(_pose((0, 0, 0), (0, 0, 0)))
     assert Look(pair).score(_pose((0, 0, 0), (0, 0, 0))) > 0.3
     assert Look(pair).score(_pose((0, 0, 0), (400, 0, 0))) == 0
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_the_unit_of_the_intensities_makes_no_difference(unit: float) -> None:
+    pair = _pair(_pose((12, -5, 20), (6, -4, 8)))
+    fixed, moving = (
+        images.like(images.array_of(one) * np.float32(unit), one) for one in (pair.fixed, pair.moving)
+    )  # fmt: skip
+    start = _pose((10, 0, 15), (4, -4, 8))
+    expected = Look(pair).score(start)
+    assert expected > 0.05
+    assert Look(replace(pair, fixed=fixed, moving=moving)).score(start) == pytest.approx(expected, rel=0.01)

@@ -192,3 +192,13 @@ def test_real_heads_in_every_contrast(shared: Path) -> None:
     found = synth.synth_mask(image)
     masks = (found.brain, found.intracranial)
     assert max(_dice(images.mask_of(mask), images.mask_of(truth)) for mask in masks) > 0.94
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_what_the_network_is_shown_has_no_unit(unit: float) -> None:
+    array = np.random.default_rng(0).gamma(2, 100, (20, 24, 18)).astype(np.float32)
+    centre = (np.array(array.shape) - 1) / 2
+    expected, found = (synth._cut(array * np.float32(one), centre, (32, 32, 32)) for one in (1, unit))
+    assert np.nanmin(expected) == 0
+    assert np.nanmax(expected) == 1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
