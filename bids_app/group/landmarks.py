@@ -87,7 +87,7 @@ def _of(output: Path, image: str, mask: str) -> list[float]:
     ImageError
         They do not rise: nearly all of its brain has one value.
     """
-    brain = images.conform(nib.load(output / mask))
+    brain = images.conform(nib.load(output / mask), may_be_constant=True)
     landmarks = nyul_landmarks(images.conform(nib.load(output / image)), brain)
     if not landmarks[-1] > landmarks[0]:
         raise images.ImageError("nearly all voxels of its brain have one value")

@@ -154,7 +154,7 @@ class RunContext:
             return Extraction("shared", version="1", reason="one mask serves all images of an acquisition")
         given = self.given_masks.get(series.name)
         if given is not None:
-            return Extraction("precomputed", file_sha256(given), "2", "a mask was given", mask=given)
+            return Extraction("precomputed", file_sha256(given), "3", "a mask was given", mask=given)
         if self.default_extraction.method == "hd-bet" and not trained_on(series.suffix):
             return self.other_extraction
         return self.default_extraction
@@ -196,7 +196,7 @@ def step_versions() -> dict[str, str]:
         "normalize": f"{resampling.VERSION}/{intensity.VERSION}",
         "measure": quality.VERSION,
         "vbm": f"{modulation.VERSION}/{resampling.VERSION}",
-        "regions": regions.VERSION,
+        "regions": f"{regions.VERSION}/{resampling.VERSION}",
         "thickness": thickness.VERSION,
         "segment": f"{synth.VERSION}/{synth.weights_sha256()[:12]}",
     }

@@ -45,12 +45,11 @@ def template_record(
 
 
 def template_key(members: Sequence[Member], context: RunContext) -> str:
-    from bids_app.steps.template import VERSION
+    from bids_app.steps import registration, resampling, template
 
-    settings = context.settings
-    return task_key(
-        "template", VERSION, {"seed": settings.random_seed, "threads": settings.omp_nthreads}, parents_of(members)
-    )
+    settings, versions = context.settings, (template.VERSION, registration.VERSION, resampling.VERSION)
+    parameters = {"seed": settings.random_seed, "threads": settings.omp_nthreads}
+    return task_key("template", "/".join(versions), parameters, parents_of(members))
 
 
 def _visit(one: Member, output: Path) -> Visit:
