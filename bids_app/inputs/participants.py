@@ -49,8 +49,14 @@ def participant_rows(root: Path) -> dict[str, dict[str, str]]:
 
     The names of the columns are in small letters: `Age` is the age, in years whatever unit the table has.
     """
-    units = age_units(root / "participants.json")
-    return _by_label(table_rows(root / "participants.tsv"), "participant_id", "sub-", units)
+    units, rows = age_units(root / "participants.json"), table_rows(root / "participants.tsv")
+    if rows and "participant_id" not in {name.lower() for name in rows[0]}:
+        _tell_once(
+            "participants.tsv is not used: it has no column participant_id; a table begins with the names of its "
+            "columns, separated by tabs"
+        )
+        return {}
+    return _by_label(rows, "participant_id", "sub-", units)
 
 
 def session_rows(root: Path, subject: str) -> dict[str, dict[str, str]]:
@@ -99,6 +105,11 @@ def _in_a_year(units: str) -> float | None:
     if count is None:
         log.warning("Warning: ages are left out: their unit is %r; years, months, weeks and days are known", units)
     return count
+
+
+@cache
+def _tell_once(message: str) -> None:
+    log.warning("Warning: %s", message)
 
 
 def ages(rows: Mapping[str, Mapping[str, str]]) -> dict[str, float]:

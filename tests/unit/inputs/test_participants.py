@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from bids_app.inputs import participants
 from bids_app.inputs.participants import ages, participant_rows, session_rows, table_rows
 
 
@@ -71,3 +73,13 @@ def test_what_is_no_table_has_no_rows(tmp_path: Path) -> None:
     assert table_rows(tmp_path / "gone.tsv") == []
     os.mkfifo(tmp_path / "pipe.tsv")  # opening it would wait for ever
     assert table_rows(tmp_path / "pipe.tsv") == []
+
+
+@pytest.mark.parametrize("text", ["participant_id,age\nsub-01,34\n", "\nparticipant_id\tage\nsub-01\t34\n"], ids=str)
+def test_a_table_without_its_column_is_told_once(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bids_app.inputs.participants._tell_once", cache(participants._tell_once.__wrapped__))
+    (tmp_path / "participants.tsv").write_text(text)
+    assert participant_rows(tmp_path) == participant_rows(tmp_path) == {}
+    assert caplog.text.count("no column participant_id") == 1
