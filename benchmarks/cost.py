@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -15,6 +16,9 @@ _PAUSE_S = 0.2
 #: The kernel counts every page of a process, with its memory locked: 0.1 s for 4 GB. So it pauses for 20
 #: times as long as it looked, or what is measured would pay for being watched.
 _PAUSE_IN_LOOKS = 20
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+#: How long processes that outlive their command by a moment, such as the server that workers come from, are waited for.
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,37 @@ def measured(commands: list[list[str]], work: Path, environment: Mapping[str, st
     SystemExit
         A command failed.
     """
+    # Processes whose parent ends become our children, or their time would be nobody's.
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     inherited = {**os.environ, "HOME": str(work), **(environment or {})}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began, peak = time.monotonic(), 0.0
+    wall, peak = 0.0, 0.0
     for command in commands:
+        began = time.monotonic()
         process = subprocess.Popen(command, cwd=work, env=inherited, stdout=subprocess.DEVNULL)
         watch = _Memory(process.pid)
         watch.start()
         if process.wait() != 0:
             raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        wall += time.monotonic() - began
         watch.ended.set()
         watch.join()
+        _reap()
         peak = max(peak, watch.peak_gb)
-    wall = time.monotonic() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak)
+
+
+def _reap() -> None:
+    """Take note of what descendants took that outlived the command."""
+    until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:  # there is none left
+            return
+        if not ended:
+            time.sleep(0.02)
 
 
 class _Memory(threading.Thread):
