@@ -50,12 +50,11 @@ def participant_rows(root: Path) -> dict[str, dict[str, str]]:
     The names of the columns are in small letters: `Age` is the age, in years whatever unit the table has.
     """
     units, rows = age_units(root / "participants.json"), table_rows(root / "participants.tsv")
-    if rows and "participant_id" not in {name.lower() for name in rows[0]}:
+    if rows and "participant_id" not in {name.lower() for row in rows for name in row}:  # rows can be cut short
         _tell_once(
-            "participants.tsv is not used: it has no column participant_id; a table begins with the names of its "
-            "columns, separated by tabs"
+            "participants.tsv says nothing of anybody: it has no column participant_id; a table begins with the names "
+            "of its columns, separated by tabs"
         )
-        return {}
     return _by_label(rows, "participant_id", "sub-", units)
 
 

