@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import Box, box_of
 from bids_app.steps.brain_mask import fill_holes, largest_component, torch_threads
+from bids_app.steps.brain_mask.border import Belief, sharpened
 from bids_app.steps.images import Image, ImageError, array_of, from_itk, like, new_image, spacing_mm, to_itk, voxel_ml
 
 if TYPE_CHECKING:
     from bids_app.steps.brain_mask.synth_network import SynthNetwork
 
-VERSION = "5"
+VERSION = "6"
 _DATA = Path(__file__).parents[2] / "data" / "synth"
 #: The image is scaled to 0..1 between these percentiles, as the training heads were.
 _PERCENTILES = (1.0, 99.5)
@@ -40,6 +42,7 @@ _MIN_STRUCTURE = 0.1
 #: brain's Dice is the same from 0.3 to 0.4 (0.966), and the lower one cuts less; 0.35 gives the intracranial mask its
 #: true volume (mean 1.000, SD 0.021 of it; 12 of the heads).
 _BRAIN_AT, _INTRACRANIAL_AT = 0.3, 0.35
+_MARGIN_MM = 10.0  # a border moves by 3 mm at most, sulci are closed over 3 mm, and a voxel of the network is 2 mm
 #: Sides of the first look, in voxels of 2 mm: 400 mm; more than a head coil sees.
 _FIRST_LOOK_VOXELS = 208
 
@@ -88,15 +91,19 @@ def weights_sha256() -> str:
 def synth_mask(image: Image, *, threads: int = 1) -> Synth:
     """Brain and intracranial mask of a conformed image of any contrast.
 
+    The network's brain mask is moved to where the image has the border (`border`).
+
     Raises
     ------
     NoBrainError
         Nothing in the image looks like a brain.
     """
     seen = _look(image, threads, classes=False)
-    mask = _recognised(seen, image)
-    inside = _intracranial(seen, image) | mask
-    return Synth(like(mask.astype(np.uint8), image), like(inside.astype(np.uint8), image), _certainty(seen.masks[0]))
+    region = _region(seen, image)
+    brain, inside = _recognised(seen, region), _intracranial(seen, region)
+    mask = sharpened(array_of(region.image), spacing_mm(image), brain, inside)
+    return Synth(region.whole(mask.astype(np.uint8)), region.whole((inside.mask | mask).astype(np.uint8)),
+                 _certainty(seen.masks[0]))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,39 +131,78 @@ def synth_segmentation(image: Image, *, threads: int = 1) -> SynthSegmentation:
         Nothing in the image looks like a brain.
     """
     seen = _look(image, threads, classes=True)
-    _recognised(seen, image)
-    best = np.full(image.shape, 0.0, np.float32)
-    labels = np.zeros(image.shape, np.uint8)
+    region = _region(seen, image)
+    _recognised(seen, region)
+    best = np.full(region.image.shape, 0.0, np.float32)
+    labels = np.zeros(region.image.shape, np.uint8)
     for index, probability in enumerate(seen.classes):
-        fine = _upsampled(probability, seen.box, image)
+        fine = _upsampled(probability, seen.box, region.image)
         more = fine > best
         best[more], labels[more] = fine[more], index
-    inside = _intracranial(seen, image)
+    inside = _intracranial(seen, region).mask
     labels[~inside] = 0
-    return SynthSegmentation(like(labels, image), like(inside.astype(np.uint8), image))
+    return SynthSegmentation(region.whole(labels), region.whole(inside.astype(np.uint8)))
 
 
-def _recognised(seen: _Seen, image: Image) -> NDArray[np.bool_]:
-    """The brain on the grid of the image.
+@dataclass(frozen=True)
+class _Region:
+    """The part of an image that the brain lies in: what concerns the brain is computed there alone."""
+
+    image: Image
+    box: Box
+    of: Image
+
+    def whole(self, part: NDArray[np.uint8]) -> Image:
+        """An array of the part as an image of the whole grid, 0 elsewhere."""
+        result = np.zeros(self.of.shape, np.uint8)
+        result[self.box] = part
+        return like(result, self.of)
+
+
+def _region(seen: _Seen, image: Image) -> _Region:
+    """Where one of the two masks can be, and as far around it as a border may move, within the image."""
+    box = _box_in(image, box_of(seen.masks.max(axis=0) > min(_BRAIN_AT, _INTRACRANIAL_AT) / 2), seen.box)
+    affine = np.asarray(image.affine).copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return _Region(new_image(np.asanyarray(image.dataobj)[box], affine), box, image)
+
+
+def _box_in(image: Image, box: Box, of: Image) -> Box:
+    """The voxels of the image that a box of another grid with the same axes covers, `_MARGIN_MM` wider."""
+    to_image = np.linalg.inv(np.asarray(image.affine)) @ np.asarray(of.affine)
+    corners = np.array([[part.start, part.stop - 1] for part in box], dtype=float)
+    low, high = (to_image @ np.append(corner, 1) for corner in corners.T)
+    parts = []
+    for axis, edge in enumerate(spacing_mm(image)):
+        more, size = _MARGIN_MM / edge, image.shape[axis]
+        start = int(np.clip(np.floor(low[axis] - more), 0, size - 1))
+        parts.append(slice(start, max(int(np.clip(np.ceil(high[axis] + more) + 1, 0, size)), start + 1)))
+    return parts[0], parts[1], parts[2]
+
+
+def _recognised(seen: _Seen, region: _Region) -> Belief:
+    """The brain.
 
     Raises
     ------
     NoBrainError
         The network sees little, or nothing with certainty.
     """
-    mask = fill_holes(largest_component(_upsampled(seen.masks[0], seen.box, image) > _BRAIN_AT))
-    volume, certainty = float(mask.sum()) * voxel_ml(image), _certainty(seen.masks[0])
+    probability = _upsampled(seen.masks[0], seen.box, region.image)
+    mask = fill_holes(largest_component(probability > _BRAIN_AT))
+    volume, certainty = float(mask.sum()) * voxel_ml(region.image), _certainty(seen.masks[0])
     if volume < _MIN_VOLUME_ML or certainty < _MIN_CERTAINTY or seen.structure < _MIN_STRUCTURE:
         why = "of one substance" if seen.structure < _MIN_STRUCTURE else f"certainty {certainty:.2f}"
         raise NoBrainError(
             f"no brain was recognised in it ({volume:.0f} ml, {why}): is this a head? "
             "If it is, give its mask with --masks"
         )
-    return mask
+    return Belief(probability, mask)
 
 
-def _intracranial(seen: _Seen, image: Image) -> NDArray[np.bool_]:
-    return fill_holes(largest_component(_upsampled(seen.masks[1], seen.box, image) > _INTRACRANIAL_AT))
+def _intracranial(seen: _Seen, region: _Region) -> Belief:
+    probability = _upsampled(seen.masks[1], seen.box, region.image)
+    return Belief(probability, fill_holes(largest_component(probability > _INTRACRANIAL_AT)))
 
 
 def _look(image: Image, threads: int, *, classes: bool) -> _Seen:
