@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.steps.box import box_of
 from bids_app.steps.images import Image, ImageError, like, mask_of, voxel_ml
 
 Mask = NDArray[np.bool_]
@@ -50,10 +51,14 @@ def largest_component(mask: NDArray[Any]) -> Mask:
     """The largest face-connected part of a mask; an empty mask stays empty. Of two equal ones the first is taken."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(mask)
+    whole = np.asarray(mask, bool)
+    box = box_of(whole)
+    parts, count = ndimage.label(whole[box])
     if count <= 1:
-        return np.asarray(mask, bool)
-    return np.asarray(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1)
+        return whole
+    result = np.zeros_like(whole)
+    result[box] = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    return result
 
 
 def fill_holes(mask: NDArray[Any]) -> Mask:
@@ -63,7 +68,18 @@ def fill_holes(mask: NDArray[Any]) -> Mask:
     """
     from scipy import ndimage
 
-    return np.asarray(ndimage.binary_fill_holes(mask))
+    result = np.array(mask, bool)
+    if not result.any():
+        return result
+    box = box_of(result, 1)
+    parts, count = ndimage.label(~result[box])
+    open_ = np.zeros(count + 1, bool)
+    for axis in range(parts.ndim):
+        for side in (0, -1):
+            open_[np.take(parts, side, axis=axis)] = True
+    open_[0] = True  # the mask itself
+    result[box] |= ~open_[parts]
+    return result
 
 
 def clean_mask(image: Image) -> Image:

@@ -108,15 +108,16 @@ class _Band:
 
         volume = np.zeros(self.mask.shape, np.float32)
         volume[self.mask] = values
-        return self.of(ndimage.gaussian_filter(volume, _SMOOTH_MM / self._spacing, mode="nearest"))
+        return self.of(ndimage.gaussian_filter(volume, _SMOOTH_MM / self._spacing, mode="nearest", truncate=3))
 
 
 def _odds(band: _Band, values: _Values, brain: _Values, inside: _Values) -> _Values | None:
     """Logarithm of the odds of tissue against fluid; None where nothing can be learned."""
     certain = np.clip(brain, 1e-3, 1 - 1e-3)
-    odds = prior = np.log(certain / (1 - certain))
+    prior = np.log(certain / (1 - certain))
+    evidence = np.zeros_like(prior)
     for _ in range(_ROUNDS):
-        tissue = 1 / (1 + np.exp(-odds))
+        tissue = 1 / (1 + np.exp(-prior - _WEIGHT * evidence))
         weights = (tissue, (1 - tissue) * inside)
         if min(weight.sum() for weight in weights) < _FEWEST:
             return None
@@ -126,5 +127,5 @@ def _odds(band: _Band, values: _Values, brain: _Values, inside: _Values) -> _Val
         if not min(noise) > 0:
             return None
         fit = [np.exp(-0.5 * (r / sd) ** 2) / sd + _OUTLIERS / max(noise) for r, sd in zip(rest, noise, strict=True)]
-        odds = prior + _WEIGHT * band.smoothed(np.clip(np.log(fit[0] / fit[1]), -_MOST, _MOST))
-    return odds
+        evidence = np.clip(np.log(fit[0] / fit[1]), -_MOST, _MOST)
+    return np.asarray(prior + _WEIGHT * band.smoothed(evidence))
