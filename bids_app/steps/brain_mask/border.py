@@ -23,7 +23,9 @@ from bids_app.steps.distance import grown, shrunk
 _Volume = NDArray[np.float32]
 _Values = NDArray[np.float64]
 
-_BAND_MM = 3.0  # how far the border may move; inwards, 4 mm gave nothing and cost lesions that look like fluid
+# Chosen on twelve heads painted from label maps that the network learned from; `benchmarks/brain_masks.py` measures on
+# those that it never saw.
+_BAND_MM = 3.0  # how far the border may move; with 4 mm more of a lesion that looks like fluid is lost (3 % for 2 %)
 _NEARBY_MM = 16.0  # standard deviation of the neighbourhood that a mean is taken over
 _CELL_MM = 4.0  # ... and the means are computed in such cells
 _ROUNDS = 4
