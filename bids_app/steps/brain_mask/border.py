@@ -6,7 +6,7 @@ probability as prior, and how well its intensity fits the tissue or the fluid ne
 from the voxels themselves, so that neither the contrast nor the coil's profile needs to be known (expectation
 maximisation with a prior for each voxel, after Van Leemput et al. 1999, doi:10.1109/42.811270, with means that are
 Gaussian-weighted over the neighbourhood, after Li et al. 2008, doi:10.1109/TIP.2008.2002304). Where the two look alike
-the odds are even, and the network's border stays.
+the odds are even and the network decides: brain is what it holds for brain rather than not.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _ROUNDS = 4
 #: Weight of a voxel's intensity against the prior, and the most that its logarithm of odds may be: what is neither
 #: tissue nor fluid (a vessel, a lesion) must not overrule a network that is sure.
 _WEIGHT, _MOST = 1.5, 2.0
+_PERCENTILES = (0.5, 99.5)  # of the band's intensities, to which all are cut
 _OUTLIERS = 0.02  # density of intensities that are neither, of the wider Gaussian's peak
 _SMOOTH_MM = 0.5  # Gaussian over the odds: one voxel alone says little
 _SULCI_MM = 3.0  # the mask is closed over the sulci, as the network's truth was
@@ -62,7 +63,7 @@ def sharpened(image: _Volume, spacing: Sequence[float], brain: Belief, inside: B
     Returns
     -------
     NDArray[np.bool_]
-        One piece without holes; the network's own mask where the image has nothing to tell.
+        One piece without holes; the mask that was given where nothing can be learned, as of voxels above 3 mm.
     """
     within = inside.mask | brain.mask
     band = _Band(grown(brain.mask, spacing, _BAND_MM) & ~shrunk(brain.mask, spacing, _BAND_MM) & within, spacing)
@@ -71,8 +72,15 @@ def sharpened(image: _Volume, spacing: Sequence[float], brain: Belief, inside: B
         return brain.mask
     result = brain.mask.copy()
     result[band.mask] = odds > 0
-    result |= shrunk(grown(result, spacing, _SULCI_MM), spacing, _SULCI_MM) & within
-    return fill_holes(largest_component(result))
+    return fill_holes(largest_component(result | (_closed(result, spacing) & within)))
+
+
+def _closed(mask: Mask, spacing: Sequence[float]) -> Mask:
+    """The mask closed over the sulci; where the image ends, both mask and fluid go on."""
+    beyond = [int(_SULCI_MM / edge) + 2 for edge in spacing]
+    larger = np.pad(mask, [(width, width) for width in beyond], mode="edge")
+    closed = shrunk(grown(larger, spacing, _SULCI_MM), spacing, _SULCI_MM)
+    return closed[tuple(slice(width, -width) for width in beyond)]
 
 
 class _Band:
@@ -80,9 +88,9 @@ class _Band:
 
     def __init__(self, mask: Mask, spacing: Sequence[float]) -> None:
         self.mask, self._spacing = mask, np.asarray(spacing)
-        cells = np.argwhere(mask) * (self._spacing / _CELL_MM)
+        cells = (np.argwhere(mask) * (self._spacing / _CELL_MM)).astype(np.float32)
         self._place = cells.T  # in cells, whose centres lie at whole numbers
-        nearest = np.rint(cells).astype(int)
+        nearest = np.rint(cells).astype(np.int32)
         self._shape = tuple(nearest.max(axis=0, initial=0) + 1)
         self._cell = np.ravel_multi_index(tuple(nearest.T), self._shape)
 
@@ -115,6 +123,9 @@ class _Band:
 
 def _odds(band: _Band, values: _Values, brain: _Values, inside: _Values) -> _Values | None:
     """Logarithm of the odds of tissue against fluid; None where nothing can be learned."""
+    if values.size < _FEWEST:
+        return None
+    values = np.clip(values, *np.percentile(values, _PERCENTILES))  # one spike of a vessel or a map is not all noise
     certain = np.clip(brain, 1e-3, 1 - 1e-3)
     prior = np.log(certain / (1 - certain))
     evidence = np.zeros_like(prior)

@@ -39,8 +39,8 @@ _MIN_CERTAINTY = 0.8  # 0.95 to 0.97 on 19 real heads and maps of diffusion, at 
 #: of any contrast, 0.02 in balls and tubes of one substance.
 _MIN_STRUCTURE = 0.1
 #: Probability from which a voxel counts, by 24 heads of the label maps that were held back from its training: the
-#: brain's Dice is the same from 0.3 to 0.4 (0.966, before its border is moved), and the lower one cuts less; 0.35 gives
-#: the intracranial mask its true volume (mean 1.000, SD 0.021 of it; 12 of the heads).
+#: brain's Dice is the same from 0.3 to 0.4 (0.966, before its border is moved, from where 0.5 decides), and the lower
+#: one cuts less; 0.35 gives the intracranial mask its true volume (mean 1.000, SD 0.021 of it; 12 of the heads).
 _BRAIN_AT, _INTRACRANIAL_AT = 0.3, 0.35
 _MARGIN_MM = 10.0  # a border moves by 3 mm at most, sulci are closed over 3 mm, and a voxel of the network is 2 mm
 #: Sides of the first look, in voxels of 2 mm: 400 mm; more than a head coil sees.
@@ -164,7 +164,7 @@ def _region(seen: _Seen, image: Image) -> _Region:
     box = _box_in(image, box_of(seen.masks.max(axis=0) > min(_BRAIN_AT, _INTRACRANIAL_AT) / 2), seen.box)
     affine = np.asarray(image.affine).copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    return _Region(new_image(np.asanyarray(image.dataobj)[box], affine), box, image)
+    return _Region(new_image(array_of(image)[box], affine), box, image)
 
 
 def _box_in(image: Image, box: Box, of: Image) -> Box:
