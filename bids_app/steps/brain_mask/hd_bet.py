@@ -42,7 +42,7 @@ __all__ = [
     "trained_on",
 ]
 
-VERSION = "3"
+VERSION = "4"
 
 _TILE_STEP = 0.5  # share of a patch between two neighbouring ones; HD-BET's own
 
