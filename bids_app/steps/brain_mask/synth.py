@@ -26,7 +26,7 @@ from bids_app.steps.images import Image, ImageError, array_of, from_itk, like, n
 if TYPE_CHECKING:
     from bids_app.steps.brain_mask.synth_network import SynthNetwork
 
-VERSION = "6"
+VERSION = "7"
 _DATA = Path(__file__).parents[2] / "data" / "synth"
 #: The image is scaled to 0..1 between these percentiles, as the training heads were.
 _PERCENTILES = (1.0, 99.5)
@@ -43,7 +43,9 @@ _MIN_STRUCTURE = 0.1
 #: one cuts less; 0.35 gives the intracranial mask its true volume (mean 1.000, SD 0.021 of it; 12 of the heads).
 _BRAIN_AT, _INTRACRANIAL_AT = 0.3, 0.35
 _MARGIN_MM = 10.0  # a border moves by 3 mm at most, sulci are closed over 3 mm, and a voxel of the network is 2 mm
-#: Sides of the first look, in voxels of 2 mm: 400 mm; more than a head coil sees.
+#: 280 mm, the usual field of view in voxels of 2 mm: whatever the brain's place in it, the box in the middle sees some.
+_USUAL_VOXELS = 140
+#: Sides of a first look at a larger one: 400 mm; more than a head coil sees.
 _FIRST_LOOK_VOXELS = 208
 
 
@@ -206,16 +208,17 @@ def _intracranial(seen: _Seen, region: _Region) -> Belief:
 
 
 def _look(image: Image, threads: int, *, classes: bool) -> _Seen:
-    """Find the brain with the whole image in view, then look at the box around it until it is well centred.
+    """Look at the box in the middle, then at the box around the brain until it is well centred.
 
-    The last look is averaged with one at the mirror image.
+    Of an image larger than a head needs, the first look takes in everything. The last look is averaged with one at the
+    mirror image.
     """
     from bids_app.steps.brain_mask.synth_network import BOX_VOXELS, MASKS
 
     coarse = _coarse(image)
     array = array_of(coarse)
     centre = (np.array(array.shape) - 1) / 2
-    if any(size > most for size, most in zip(array.shape, BOX_VOXELS, strict=True)):
+    if max(array.shape) > _USUAL_VOXELS:
         box = tuple(min(-(-size // 16) * 16, _FIRST_LOOK_VOXELS) for size in array.shape)
         centre = _middle(_predicted(_cut(array, centre, box), threads)[0], centre, box)
     for look in range(_LOOKS):
@@ -292,7 +295,9 @@ def _predicted(
     inside = np.isfinite(cut)
     with torch_threads(threads), torch.inference_mode():
         image = torch.from_numpy(np.nan_to_num(cut))[None, None]
-        logits = _network()(image.flip(2))[0].flip(1) if mirrored else _network()(image)[0]
+        shown = image.flip(2) if mirrored else image
+        logits = _network()(shown, classes=classes)[0]
+        logits = logits.flip(1) if mirrored else logits
         found = logits[: len(MASKS)].sigmoid()
         if classes:
             kinds = logits[len(MASKS) :].softmax(0)

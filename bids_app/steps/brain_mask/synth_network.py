@@ -62,8 +62,8 @@ class SynthNetwork(nn.Module):
         self.last = _Block(before + _CELL, _LAST)
         self.head = nn.Conv3d(_LAST, _CELL * (len(MASKS) + len(CLASSES)), 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits, (n, 16, x, y, z)."""
+    def forward(self, image: Tensor, *, classes: bool = True) -> Tensor:
+        """Logits, (n, 16, x, y, z); the masks' two alone without the classes."""
         cells = _to_cells(image)
         features = self.stem(cells)
         skips = [features]
@@ -72,7 +72,9 @@ class SynthNetwork(nn.Module):
             skips.append(features)
         for decode, skip in zip(self.decode, reversed(skips[:-1]), strict=True):
             features = decode(torch.cat([_double(features), skip], dim=1))
-        return _from_cells(self.head(self.last(torch.cat([features, cells], dim=1))))
+        features = self.last(torch.cat([features, cells], dim=1))
+        wanted = _CELL * (len(MASKS) + len(CLASSES) * classes)
+        return _from_cells(functional.conv3d(features, self.head.weight[:wanted], self.head.bias[:wanted]))
 
 
 class _Block(nn.Module):
