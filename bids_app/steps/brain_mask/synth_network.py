@@ -72,9 +72,8 @@ class SynthNetwork(nn.Module):
             skips.append(features)
         for decode, skip in zip(self.decode, reversed(skips[:-1]), strict=True):
             features = decode(torch.cat([_double(features), skip], dim=1))
-        features = self.last(torch.cat([features, cells], dim=1))
-        wanted = _CELL * (len(MASKS) + len(CLASSES) * classes)
-        return _from_cells(functional.conv3d(features, self.head.weight[:wanted], self.head.bias[:wanted]))
+        found = self.head(self.last(torch.cat([features, cells], dim=1)))
+        return _from_cells(found if classes else found[:, : _CELL * len(MASKS)])
 
 
 class _Block(nn.Module):
