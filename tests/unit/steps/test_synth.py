@@ -70,13 +70,13 @@ def test_left_is_left(demo: Path) -> None:
 
 @pytest.mark.parametrize(
     ("low", "size"),
-    [((90, 5, 80), (190, 190, 180)), ((0, 0, 40), (140, 140, 140)), ((40, 20, 0), (140, 140, 140))],
+    [((90, 5, 80), (190, 190, 192)), ((0, 0, 28), (140, 140, 140)), ((40, 20, 0), (140, 140, 140))],
     ids=["wide field", "top of the usual field", "bottom of the usual field"],
 )
 def test_a_head_far_from_the_middle_is_found(demo: Path, low: tuple[int, int, int], size: tuple[int, int, int]) -> None:
     image, _ = _head(demo)
     before = images.mask_of(synth.synth_mask(image).brain)
-    margin = tuple((a, max(all_ - a - n, 0)) for a, all_, n in zip(low, size, image.shape, strict=True))
+    margin = tuple((a, whole - a - n) for a, whole, n in zip(low, size, image.shape, strict=True))
     affine = np.asarray(image.affine).copy()
     affine[:3, 3] -= affine[:3, :3] @ [low for low, _ in margin]
     wide = images.new_image(np.pad(images.array_of(image), margin), affine)
